@@ -1,0 +1,95 @@
+"""Protocol events: what the workflow decides, journaled by ``journal_events`` and shown to people."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from codex_api.approvals import DecisionKind
+
+
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    turn: int = 0
+
+
+class TurnStarted(Event):
+    type: Literal["TurnStarted"] = "TurnStarted"
+    message: int
+    """Seq of the inbox row that starts the turn."""
+
+
+class ExecApprovalRequest(Event):
+    """What is asked for stands in the tool_call row of ``call_id``."""
+
+    type: Literal["ExecApprovalRequest"] = "ExecApprovalRequest"
+    approval_id: str
+    call_id: str
+    request_time: str
+    expiration_time: str
+
+
+class ApprovalDecided(Event):
+    type: Literal["ApprovalDecided"] = "ApprovalDecided"
+    approval_id: str
+    call_id: str
+    decision: DecisionKind
+    decided_by: str = ""
+    reason: str = ""
+    waited_seconds: float = 0.0
+
+
+class TurnComplete(Event):
+    type: Literal["TurnComplete"] = "TurnComplete"
+    last_agent_message: str = ""
+    """Its first 1,000 characters; the whole text is the item with ``message_seq``."""
+    message_seq: int = 0
+
+
+class TurnAborted(Event):
+    """The turn was ended before the model was done: by a person, a limit, a timeout, or the session's close."""
+
+    type: Literal["TurnAborted"] = "TurnAborted"
+    reason: str
+    """A reason of codex_api.conditions."""
+    message: str = ""
+
+
+class TurnFailed(Event):
+    """The turn could not go on: a rejected request, an unknown model, a senseless reply, an internal error."""
+
+    type: Literal["TurnFailed"] = "TurnFailed"
+    reason: str
+    message: str = ""
+
+
+class SandboxReset(Event):
+    """Processes could not be stopped in time; the next turn starts in a new generation of the sandbox."""
+
+    type: Literal["SandboxReset"] = "SandboxReset"
+    message: str = ""
+
+
+class SessionCompleted(Event):
+    """The workflow closed the session by itself: asked to shut down, or idle for long enough."""
+
+    type: Literal["SessionCompleted"] = "SessionCompleted"
+    reason: str
+
+
+AnyEvent = Annotated[
+    TurnStarted
+    | ExecApprovalRequest
+    | ApprovalDecided
+    | TurnComplete
+    | TurnAborted
+    | TurnFailed
+    | SandboxReset
+    | SessionCompleted,
+    Field(discriminator="type"),
+]
+TurnEnd = TurnComplete | TurnAborted | TurnFailed
+
+event_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)

@@ -1,0 +1,165 @@
+"""What crosses Temporal: keys, numbers, hashes and short previews; never texts of the conversation."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from codex_api.approvals import DecisionKind
+from codex_api.events import AnyEvent
+from codex_api.rows import Classification, Delivery
+
+
+class TemporalPayload(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MessageSignal(TemporalPayload):
+    key: str
+    seq: int
+    delivery: Delivery
+
+
+class ApprovalSignal(TemporalPayload):
+    """Only wakes the workflow: what was decided is read from the journal."""
+
+    approval_id: str
+
+
+class CarriedState(TemporalPayload):
+    """What a continued run needs besides the journal; at most 32 KB."""
+
+    event_count: int = 0
+    shutdown_requested: bool = False
+    waited_for_people_seconds: float = 0.0
+    turn_started_at: float = 0.0
+    """Workflow time, seconds since the epoch; 0 between turns."""
+
+
+class SessionInput(TemporalPayload):
+    session: str
+    carried: CarriedState | None = None
+
+
+class CallSummary(TemporalPayload):
+    """A tool call the workflow has to route."""
+
+    call_id: str
+    tool: str
+    digest: str = ""
+    preview: str = ""
+    """At most 80 characters."""
+    classification: Classification
+    serial: bool = False
+    """Not to run beside other calls of the same reply."""
+    approval_id: str = ""
+
+
+class OpenSessionInput(TemporalPayload):
+    session: str
+
+
+class OpenSession(TemporalPayload):
+    """Where the journal says the session stands."""
+
+    closed: bool
+    turn: int
+    """Newest turn; 0 before the first."""
+    turn_ended: bool
+    step: int
+    """Newest step of that turn whose model reply is journaled; 0 before the first."""
+    follow_up: bool = False
+    """Whether that reply needs another step."""
+    open_calls: list[CallSummary] = []
+    """Calls of that step without a result."""
+    requested_approvals: list[str] = []
+    """Approval ids whose request event is journaled and whose decision event is not."""
+    request_times: dict[str, float] = {}
+    """Approval id → seconds since the epoch at which it was asked for."""
+    messages: list[MessageSignal] = []
+    """Inbox messages not yet admitted, in order of arrival."""
+    model_calls: int = 0
+    turn_steps: int = 0
+    tokens: int = 0
+    """Uncached input and output tokens of the session."""
+    approval_timeout_seconds: int
+    approval_on_timeout: str
+    max_steps: int
+    max_tokens: int
+    turn_timeout_seconds: int
+    complete_after_idle_seconds: int | None = None
+
+
+class ModelCallInput(TemporalPayload):
+    session: str
+    turn: int
+    step: int
+    allowed_calls: list[str] = []
+    """Call ids of the step before, which this activity runs first."""
+
+
+class ModelCallReply(TemporalPayload):
+    follow_up: bool
+    calls: list[CallSummary] = []
+    admitted_seq: list[int] = []
+    """Inbox rows that entered the conversation with this step."""
+    tokens: int = 0
+    """Uncached input and output tokens of the session so far."""
+    last_message_seq: int = 0
+    last_message: str = ""
+    """First 1,000 characters of the step's final message, only where no follow-up is needed."""
+
+
+class ToolExecInput(TemporalPayload):
+    session: str
+    call_id: str
+
+
+class ToolExecReply(TemporalPayload):
+    executed: bool
+    """False: no matching approving row (yet); the workflow goes on waiting."""
+
+
+class StopProcessesInput(TemporalPayload):
+    session: str
+    turn: int
+
+
+class StopProcessesReply(TemporalPayload):
+    stopped: bool
+    """False: the sandbox could not be asked; the next turn starts in a new generation."""
+
+
+class JournalEventsInput(TemporalPayload):
+    session: str
+    events: list[AnyEvent]
+    claim: str
+
+
+class JournalEventsReply(TemporalPayload):
+    seqs: list[int]
+
+
+class ResolveApprovalsInput(TemporalPayload):
+    session: str
+    turn: int
+    approvals: dict[str, str]
+    """Approval id → call id of all that are pending."""
+    expired: list[str] = []
+    request_times: dict[str, float] = {}
+
+
+class ResolvedApproval(TemporalPayload):
+    approval_id: str
+    decision: DecisionKind
+
+
+class ResolveApprovalsReply(TemporalPayload):
+    resolved: list[ResolvedApproval]
+
+
+class EventsSince(TemporalPayload):
+    """Answer of the query get_events_since: indexes count over the whole session, old ones may be gone."""
+
+    first: int
+    next: int
+    events: list[AnyEvent]
