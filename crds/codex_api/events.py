@@ -77,6 +77,8 @@ class SessionCompleted(Event):
 
     type: Literal["SessionCompleted"] = "SessionCompleted"
     reason: str
+    unless_messages_wait: bool = False
+    """Set where the session was idle: a message that just arrived keeps it open."""
 
 
 AnyEvent = Annotated[

@@ -74,7 +74,9 @@ class Network(ApiModel):
 
 
 class ResourceAmounts(ApiModel):
-    """Kubernetes quantities."""
+    """Kubernetes quantities; people also write them as plain integers."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     cpu: str | None = None
     memory: str | None = None

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from codex_api.approvals import DecisionKind
 from codex_api.events import AnyEvent
-from codex_api.rows import Classification, Delivery
+from codex_api.rows import Classification, Delivery, SessionSettings
 
 
 class TemporalPayload(BaseModel):
@@ -49,8 +49,6 @@ class CallSummary(TemporalPayload):
     preview: str = ""
     """At most 80 characters."""
     classification: Classification
-    serial: bool = False
-    """Not to run beside other calls of the same reply."""
     approval_id: str = ""
 
 
@@ -62,6 +60,8 @@ class OpenSession(TemporalPayload):
     """Where the journal says the session stands."""
 
     closed: bool
+    known_seq: int
+    """Every message up to here is either in ``messages`` or admitted already."""
     turn: int
     """Newest turn; 0 before the first."""
     turn_ended: bool
@@ -69,24 +69,17 @@ class OpenSession(TemporalPayload):
     """Newest step of that turn whose model reply is journaled; 0 before the first."""
     follow_up: bool = False
     """Whether that reply needs another step."""
+    first_message: int = 0
+    """Seq of the inbox row that started the newest turn."""
     open_calls: list[CallSummary] = []
     """Calls of that step without a result."""
-    requested_approvals: list[str] = []
-    """Approval ids whose request event is journaled and whose decision event is not."""
     request_times: dict[str, float] = {}
     """Approval id → seconds since the epoch at which it was asked for."""
     messages: list[MessageSignal] = []
     """Inbox messages not yet admitted, in order of arrival."""
-    model_calls: int = 0
-    turn_steps: int = 0
-    tokens: int = 0
-    """Uncached input and output tokens of the session."""
-    approval_timeout_seconds: int
-    approval_on_timeout: str
-    max_steps: int
-    max_tokens: int
-    turn_timeout_seconds: int
-    complete_after_idle_seconds: int | None = None
+    last_message: str = ""
+    last_message_seq: int = 0
+    settings: SessionSettings
 
 
 class ModelCallInput(TemporalPayload):
@@ -102,8 +95,6 @@ class ModelCallReply(TemporalPayload):
     calls: list[CallSummary] = []
     admitted_seq: list[int] = []
     """Inbox rows that entered the conversation with this step."""
-    tokens: int = 0
-    """Uncached input and output tokens of the session so far."""
     last_message_seq: int = 0
     last_message: str = ""
     """First 1,000 characters of the step's final message, only where no follow-up is needed."""
@@ -137,6 +128,8 @@ class JournalEventsInput(TemporalPayload):
 
 class JournalEventsReply(TemporalPayload):
     seqs: list[int]
+    admitted_seq: list[int] = []
+    """Inbox rows that entered the conversation with the end of a turn."""
 
 
 class ResolveApprovalsInput(TemporalPayload):
@@ -146,6 +139,7 @@ class ResolveApprovalsInput(TemporalPayload):
     """Approval id → call id of all that are pending."""
     expired: list[str] = []
     request_times: dict[str, float] = {}
+    """Approval id → seconds since the epoch at which it was asked for."""
 
 
 class ResolvedApproval(TemporalPayload):

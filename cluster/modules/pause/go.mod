@@ -1,0 +1,3 @@
+module codex-temporal/cluster/pause
+
+go 1.26

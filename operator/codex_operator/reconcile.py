@@ -1,0 +1,235 @@
+"""One level-based reconcile of a session; safe to run any number of times, at any moment, after any crash.
+
+Journal first, then in parallel the workflow (which the person waits for) and the sandbox. What fails becomes an
+observation, is shown as a condition and tried again; nothing is remembered that would be needed for correctness.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from codex_api import conditions, names
+from codex_api.rows import (
+    Delivery as MessageDelivery,
+)
+from codex_api.rows import (
+    MessagePayload,
+    RowKind,
+    SandboxAddressPayload,
+    SessionClosedPayload,
+)
+from codex_api.session import OperatingMode
+from codex_journal.errors import JournalError, UnknownSession
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow, SessionRecord
+from codex_operator.cluster_api import ClusterError
+from codex_operator.delivery import Delivery
+from codex_operator.display import one_line
+from codex_operator.observations import Notice, Observation, Problem, SandboxObservation
+from codex_operator.sandbox_state import Pod, SandboxPods, generation_of, pod_address, sort_out
+from codex_operator.sandboxes import REMOVED, Sandboxes
+from codex_operator.session_memory import SessionMemory
+from codex_operator.session_object import SessionObject, session_settings
+from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
+
+PROMPT_KEY = "prompt"
+PROBLEM_BYTES = 512
+# The seqs of what create_session writes: up to here no pod can have been journaled.
+OPENING_ROWS = 2
+
+
+def _opening_rows(session: SessionObject) -> list[NewRow]:
+    prompt = MessagePayload(key=PROMPT_KEY, text=session.spec.prompt, delivery=MessageDelivery.QUEUE)
+    return [NewRow(RowKind.SESSION_OPENED, {}), NewRow(RowKind.MESSAGE, prompt.model_dump(mode="json"))]
+
+
+def _journal_problem(error: JournalError) -> Problem:
+    message = f"the journal cannot be used: {error}; the session goes on when the database answers again"
+    return Problem(conditions.REASON_JOURNAL_UNAVAILABLE, one_line(message, PROBLEM_BYTES))
+
+
+def _temporal_problem(error: Exception) -> Problem:
+    message = f"Temporal cannot be reached: {error}; the session goes on when it answers again"
+    return Problem(conditions.REASON_WORKFLOW_NOT_STARTED, one_line(message, PROBLEM_BYTES))
+
+
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        workflows: Workflows,
+        sandboxes: Sandboxes,
+        delivery: Delivery,
+        installation: str,
+        isolation_required: bool,
+        sandbox_port: int,
+    ) -> None:
+        self._journal = journal
+        self._workflows = workflows
+        self._sandboxes = sandboxes
+        self._delivery = delivery
+        self._installation = installation
+        self._isolation_required = isolation_required
+        self._sandbox_port = sandbox_port
+
+    def workflow_id(self, session: SessionObject) -> str:
+        return names.workflow_id(self._installation, session.namespace, session.name, session.uid)
+
+    async def reconcile(
+        self, session: SessionObject, pods: Iterable[Pod], memory: SessionMemory, *, full: bool
+    ) -> Observation:
+        """Bring everything to where the object says it should be; ``full`` also looks for what no event tells."""
+        sorted_pods = sort_out(pods, session.uid)
+        try:
+            record = await self._record(session, memory)
+            if session.spec.operating_mode is OperatingMode.CANCELLED and not record.closed:
+                await self.close(session.uid)
+                record = await self._record(session, memory)
+        except JournalError as error:
+            return self._observation(session, memory, _journal_problem(error), SandboxObservation(False, "Pending", ""))
+        if record.closed:
+            return await self._wind_down(session, sorted_pods, memory)
+        if full:
+            memory.policy_applied = False
+        (problem, notices), sandbox = await asyncio.gather(
+            self._keep_workflow(session, record, memory, full=full),
+            self._keep_sandbox(session, sorted_pods, record, memory),
+        )
+        return self._observation(session, memory, problem, sandbox, notices)
+
+    async def close(self, uid: str) -> None:
+        """Journal that the session was cancelled; every model call looks for this first. Raises JournalUnavailable."""
+        payload = SessionClosedPayload(reason=conditions.REASON_SESSION_CANCELLED)
+        try:
+            await self._journal.close_session(uid, payload)
+        except UnknownSession:
+            return
+
+    async def finalize(self, session: SessionObject, pods: Iterable[Pod]) -> None:
+        """End a deleted session: close, then cancel, then remove; raises what failed, to be repeated as a whole."""
+        await self.close(session.uid)
+        await self._workflows.cancel(self.workflow_id(session))
+        await self._sandboxes.remove(session, sort_out(pods, session.uid))
+
+    def _observation(
+        self,
+        session: SessionObject,
+        memory: SessionMemory,
+        problem: Problem | None,
+        sandbox: SandboxObservation,
+        notices: tuple[Notice, ...] = (),
+    ) -> Observation:
+        return Observation(
+            observed_generation=session.generation,
+            problem=problem,
+            workflow_id=self.workflow_id(session),
+            run_id=memory.run_id,
+            sandbox=sandbox,
+            notices=notices,
+        )
+
+    async def _record(self, session: SessionObject, memory: SessionMemory) -> SessionRecord:
+        if memory.journaled and (record := await self._journal.session(session.uid)) is not None:
+            return record
+        settings = session_settings(session.spec, isolation_required=self._isolation_required)
+        record = await self._journal.create_session(
+            session.uid, self._installation, session.namespace, session.name, settings, _opening_rows(session)
+        )
+        memory.journaled = True
+        return record
+
+    async def _keep_workflow(
+        self, session: SessionObject, record: SessionRecord, memory: SessionMemory, *, full: bool
+    ) -> tuple[Problem | None, tuple[Notice, ...]]:
+        try:
+            problem, started = await self._ensure_running(session, memory, full=full)
+            try:
+                return problem, await self._deliver(session, record, memory, started=started)
+            except WorkflowGone:
+                # It ended since this process saw it: a new run reads everything from the journal.
+                await self._ensure_running(session, memory, full=False)
+                return problem, await self._deliver(session, record, memory, started=True)
+        except (TemporalUnavailable, WorkflowGone) as error:
+            return _temporal_problem(error), ()
+        except JournalError as error:
+            return _journal_problem(error), ()
+
+    async def _ensure_running(
+        self, session: SessionObject, memory: SessionMemory, *, full: bool
+    ) -> tuple[Problem | None, bool]:
+        """Return what is wrong with the workflow, and whether this call may have started it."""
+        workflow_id = self.workflow_id(session)
+        if memory.run_id is not None and full:
+            try:
+                running = await self._workflows.describe(workflow_id)
+            except WorkflowGone:
+                memory.run_id = None
+            else:
+                memory.run_id = running.run_id
+                if running.is_failing:
+                    return _failing_problem(running.failing_attempts), False
+        if memory.run_id is not None:
+            return None, False
+        memory.run_id = await self._workflows.start(workflow_id, session.uid, session.spec.prompt)
+        return None, True
+
+    async def _deliver(
+        self, session: SessionObject, record: SessionRecord, memory: SessionMemory, *, started: bool
+    ) -> tuple[Notice, ...]:
+        workflow_id = self.workflow_id(session)
+        notices = await self._delivery.deliver(session, record, memory, workflow_id, started=started)
+        if session.spec.operating_mode is OperatingMode.COMPLETED:
+            await self._delivery.request_shutdown(memory, workflow_id)
+        return notices
+
+    async def _keep_sandbox(
+        self, session: SessionObject, pods: SandboxPods, record: SessionRecord, memory: SessionMemory
+    ) -> SandboxObservation:
+        try:
+            generation = 0 if pods.current else await self._next_generation(session, pods, record)
+            seen, pod = await self._sandboxes.ensure(session, pods, memory, generation)
+            if pod is not None:
+                await self._journal_address(session, pod, memory)
+        except JournalError as error:
+            return SandboxObservation(False, conditions.REASON_SANDBOX_STARTING, one_line(str(error), PROBLEM_BYTES))
+        return seen
+
+    async def _next_generation(self, session: SessionObject, pods: SandboxPods, record: SessionRecord) -> int:
+        if record.last_seq <= OPENING_ROWS:
+            return pods.newest_generation + 1
+        rows = await self._journal.read(session.uid, kinds=[RowKind.SANDBOX_ADDRESS])
+        journaled = max((row.payload["generation"] for row in rows), default=0)
+        return max(pods.newest_generation, journaled) + 1
+
+    async def _journal_address(self, session: SessionObject, pod: Pod, memory: SessionMemory) -> None:
+        generation, host = generation_of(pod), pod_address(pod)
+        if host is None or memory.addressed_generation >= generation:
+            return
+        payload = SandboxAddressPayload(generation=generation, host=host, port=self._sandbox_port)
+        row = NewRow(RowKind.SANDBOX_ADDRESS, payload.model_dump(mode="json"))
+        await self._journal.append(session.uid, f"address/{generation}", [row])
+        memory.addressed_generation = generation
+
+    async def _wind_down(self, session: SessionObject, pods: SandboxPods, memory: SessionMemory) -> Observation:
+        """Remove the pod of a session that is over; a cancelled one's workflow is told to end at once."""
+        problem = None
+        try:
+            if session.spec.operating_mode is OperatingMode.CANCELLED and not memory.wound_down:
+                await self._workflows.cancel(self.workflow_id(session))
+            await self._sandboxes.remove(session, pods)
+            memory.wound_down = True
+        except TemporalUnavailable as error:
+            problem = _temporal_problem(error)
+        except ClusterError as error:
+            problem = Problem(conditions.REASON_SANDBOX_REFUSED, one_line(str(error), PROBLEM_BYTES))
+        return self._observation(session, memory, problem, REMOVED)
+
+
+def _failing_problem(attempts: int) -> Problem:
+    message = (
+        f"the workflow task has failed {attempts} times; do all workers run the same version? "
+        "The workers' logs say why, and it is tried again by itself"
+    )
+    return Problem(conditions.REASON_WORKFLOW_TASK_FAILING, message)

@@ -1,0 +1,68 @@
+"""What one operator process remembers of one session between reconciles; losing it costs work, never correctness."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class SessionMemory:
+    journaled: bool = False
+    run_id: str | None = None
+    signalled: set[tuple[str, str]] = field(default_factory=set)
+    """(run id, key) of every signal this process has sent."""
+    acknowledged: set[str] = field(default_factory=set)
+    """Approval ids whose decision has its event."""
+    checked_seq: int = -1
+    """Up to here the journal was searched for unacknowledged keys, and all were delivered."""
+    addressed_generation: int = 0
+    policy_applied: bool = False
+    pods_created: int = 0
+    pod_created_at: float = 0.0
+    """Loop time of the last attempt to create a pod."""
+    create_not_before: float = 0.0
+    """Loop time before which no further pod is created."""
+    wound_down: bool = False
+
+
+@dataclass
+class SessionWakeup:
+    """Wakes a session's loop when the part of its object that matters has changed."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    signature: object = None
+    gone: bool = False
+    """The object was deleted without a finalizer holding it."""
+
+    def notice(self, body: Mapping[str, Any]) -> None:
+        """Wake for a changed spec, annotation or deletion; a mere change of the status wakes nobody."""
+        metadata = body["metadata"]
+        signature = (
+            metadata.get("generation"),
+            tuple(sorted((metadata.get("annotations") or {}).items())),
+            "deletionTimestamp" in metadata,
+        )
+        if signature != self.signature:
+            self.signature = signature
+            self.event.set()
+
+
+class Wakeups:
+    """The wake-ups of all sessions this process serves, by uid."""
+
+    def __init__(self) -> None:
+        self._wakeups: dict[str, SessionWakeup] = {}
+
+    def of(self, uid: str) -> SessionWakeup:
+        return self._wakeups.setdefault(uid, SessionWakeup())
+
+    def wake(self, uid: str) -> None:
+        """Wake a session's loop; a session that has none is none of ours."""
+        if uid in self._wakeups:
+            self._wakeups[uid].event.set()
+
+    def forget(self, uid: str) -> None:
+        self._wakeups.pop(uid, None)

@@ -1,0 +1,147 @@
+"""Conditions and phase of a session, derived from its journal and from what the last reconcile saw. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from codex_api import conditions
+from codex_api.names import APPROVAL_PREFIX
+from codex_api.session import Condition, NetworkMode, Phase
+from codex_operator.display import paragraph
+from codex_operator.observations import Observation
+from codex_operator.session_view import SessionView
+
+MESSAGE_BYTES = 2048
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A condition without its times."""
+
+    status: bool | None
+    """None: Unknown."""
+    reason: str
+    message: str
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def phase(view: SessionView) -> Phase:
+    if view.closed is not None:
+        return Phase.CANCELLED if view.closed == conditions.REASON_SESSION_CANCELLED else Phase.COMPLETED
+    if view.pending:
+        return Phase.AWAITING_APPROVAL
+    if view.turn_running:
+        return Phase.RUNNING
+    if view.last_end is not None and not view.waiting_messages:
+        return Phase.IDLE
+    return Phase.RUNNING if view.last_end is not None else Phase.PENDING
+
+
+def _ready(view: SessionView, seen: Observation, name: str) -> Verdict:
+    if view.closed is not None:
+        return Verdict(False, view.closed, "the session is over; create a new CodexSession to go on working")
+    if seen.problem is not None:
+        return Verdict(False, seen.problem.reason, seen.problem.message)
+    if view.retry is not None:
+        message = f"{view.retry.message} (attempt {view.retry.attempt}, next at {view.retry.until})"
+        return Verdict(False, view.retry.reason, message)
+    if view.pending:
+        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, name))
+    if view.turn_running:
+        return Verdict(True, conditions.REASON_RUNNING, f"turn {view.turn} is running")
+    if view.last_end is not None:
+        return Verdict(not view.last_end.failed, view.last_end.reason, view.last_end.message)
+    if seen.run_id is not None:
+        return Verdict(False, conditions.REASON_PENDING, "the workflow waits for a worker")
+    return Verdict(False, conditions.REASON_PENDING, "the session is being set up")
+
+
+def _sandbox_ready(view: SessionView, seen: Observation) -> Verdict:
+    sandbox, report = seen.sandbox, view.report
+    # A worker's report is newer than the kubelet's probe, but says nothing about a pod that came after it.
+    if sandbox.ready and report is not None and not report.ready and report.generation == sandbox.generation:
+        return Verdict(False, report.reason, report.message or "the worker cannot use the sandbox")
+    return Verdict(sandbox.ready, sandbox.reason, sandbox.message)
+
+
+def _network_isolated(view: SessionView, network: NetworkMode) -> Verdict:
+    if network is NetworkMode.INTERNET:
+        return Verdict(False, conditions.REASON_NETWORK_NOT_RESTRICTED, "spec.sandbox.network.mode is Internet")
+    report = view.report
+    if report is None or report.isolated is None or report.generation < view.sandbox_generation:
+        return Verdict(None, conditions.REASON_NOT_PROBED, "the sandbox has not reported yet")
+    if report.isolated:
+        return Verdict(True, conditions.REASON_ISOLATED, "the sandbox could not reach anything that it tried")
+    reached = ", ".join(report.reached) or "the network"
+    message = f"the sandbox reached {reached}: does this cluster enforce NetworkPolicies?"
+    return Verdict(False, conditions.REASON_REACHED, message)
+
+
+def _approval_message(view: SessionView, name: str) -> str:
+    first, others = view.pending[0], len(view.pending) - 1
+    more = f" ({others} more wait)" if others else ""
+    decision = "deny" if first.truncated else "approve"
+    return f"decide with: kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}={decision}{more}"
+
+
+def _awaiting_approval(view: SessionView, name: str) -> Verdict:
+    if view.pending:
+        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, name))
+    return Verdict(False, conditions.REASON_NOTHING_PENDING, "no command waits for a decision")
+
+
+def _idle(view: SessionView) -> Verdict:
+    if view.turn_running:
+        return Verdict(False, conditions.REASON_TURN_RUNNING, f"turn {view.turn} is running")
+    if view.closed is not None and view.last_end is None:
+        return Verdict(True, conditions.REASON_SESSION_CLOSED, "the session was closed before its first turn ended")
+    if view.last_end is None or (view.waiting_messages and view.closed is None):
+        return Verdict(False, conditions.REASON_PENDING, "a turn is about to start")
+    return Verdict(True, view.last_end.reason, view.last_end.message)
+
+
+def _completed(view: SessionView) -> Verdict:
+    if view.closed is None:
+        return Verdict(False, conditions.REASON_SESSION_OPEN, "the session is open")
+    return Verdict(view.closed == conditions.REASON_SESSION_COMPLETED, view.closed, "the session is over")
+
+
+def verdicts(view: SessionView, seen: Observation, network: NetworkMode, name: str) -> dict[str, Verdict]:
+    """Return all conditions; each is there from the first visit."""
+    return {
+        conditions.READY: _ready(view, seen, name),
+        conditions.SANDBOX_READY: _sandbox_ready(view, seen),
+        conditions.NETWORK_ISOLATED: _network_isolated(view, network),
+        conditions.AWAITING_APPROVAL: _awaiting_approval(view, name),
+        conditions.IDLE: _idle(view),
+        conditions.COMPLETED: _completed(view),
+    }
+
+
+def with_times(
+    wanted: Mapping[str, Verdict], before: Iterable[Mapping[str, Any]], generation: int | None, now: datetime
+) -> list[Condition]:
+    """Give verdicts their times; lastTransitionTime changes only when the status does."""
+    known = {condition.get("type"): condition for condition in before}
+    result = []
+    for kind, verdict in wanted.items():
+        status = "Unknown" if verdict.status is None else str(verdict.status)
+        old = known.get(kind, {})
+        since = old.get("lastTransitionTime") if old.get("status") == status else None
+        result.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=verdict.reason,
+                message=paragraph(verdict.message, MESSAGE_BYTES),
+                last_transition_time=since or rfc3339(now),
+                observed_generation=generation,
+            )
+        )
+    return result

@@ -1,0 +1,1 @@
+"""The activities: one module per outside partner. Here, and nowhere else, errors become ApplicationErrors."""

@@ -1,0 +1,66 @@
+"""Activities between the workflow and the session's sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from codex_api import names
+from codex_api.workflow_payloads import StopProcessesInput, StopProcessesReply, ToolExecInput, ToolExecReply
+from codex_journal.journal import Journal
+from codex_sandbox.errors import SandboxError
+from codex_worker import errors
+from codex_worker.activities.session import journal_errors, session_record
+from codex_worker.execution import Executor
+from codex_worker.gate import NotAllowed
+from codex_worker.heartbeat import heartbeating
+from codex_worker.sandboxes import Sandboxes, SandboxNotReady
+
+SANDBOX_RETRY = timedelta(seconds=0.5)
+RECONNECT = timedelta(seconds=0.1)
+
+
+@contextmanager
+def sandbox_errors() -> Iterator[None]:
+    """Turn a sandbox that is away into a retry soon, and a call that must not run into a final error."""
+    try:
+        yield
+    except SandboxNotReady as error:
+        raise ApplicationError(
+            str(error), error.reason, type=errors.SANDBOX_NOT_READY, next_retry_delay=SANDBOX_RETRY
+        ) from error
+    except SandboxError as error:
+        raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=RECONNECT) from error
+    except NotAllowed as error:
+        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+
+
+class ToolActivities:
+    def __init__(self, journal: Journal, executor: Executor, sandboxes: Sandboxes) -> None:
+        self._journal = journal
+        self._executor = executor
+        self._sandboxes = sandboxes
+
+    @activity.defn(name=names.ACTIVITY_TOOL_EXEC)
+    async def tool_exec(self, request: ToolExecInput) -> ToolExecReply:
+        async with heartbeating():
+            with journal_errors(), sandbox_errors():
+                record = await session_record(self._journal, request.session)
+                await self._executor.run(record, request.call_id)
+                return ToolExecReply(executed=True)
+
+    @activity.defn(name=names.ACTIVITY_STOP_PROCESSES)
+    async def stop_processes(self, request: StopProcessesInput) -> StopProcessesReply:
+        """Kill what the turn started and refuse what of it still comes; retried until the workflow's patience ends."""
+        async with heartbeating():
+            with journal_errors(), sandbox_errors():
+                record = await session_record(self._journal, request.session)
+                if not await self._sandboxes.exists(request.session) or record.closed:
+                    return StopProcessesReply(stopped=True)
+                sandbox = await self._sandboxes.connect(request.session, record.settings, fresh=True, isolated=False)
+                remaining = await sandbox.stop(turn_prefix=f"t{request.turn}.")
+                return StopProcessesReply(stopped=remaining == 0)

@@ -1,0 +1,1 @@
+"""Texts that go to the model as they are."""

@@ -1,0 +1,120 @@
+"""A model's reply as journal rows, and those rows as the summary that crosses Temporal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from codex_api.names import step_label
+from codex_api.rows import (
+    POSITION_ADMISSION,
+    POSITION_ITEM,
+    POSITION_OUTPUT,
+    AdmissionPayload,
+    Classification,
+    ItemPayload,
+    MessagePayload,
+    RowKind,
+    ToolCallPayload,
+    ToolResultPayload,
+    UsagePayload,
+)
+from codex_api.workflow_payloads import CallSummary, ModelCallReply
+from codex_journal.rows import NewRow, Row
+from codex_worker.tools.output import function_call_output
+from codex_worker.tools.prepare import CallContext, prepare_reply
+from codex_worker.transcript import REPLY_CLAIM_SUFFIX
+
+OPEN_CLASSIFICATIONS = (Classification.AUTOMATIC, Classification.ASK)
+PREVIEW_CHARACTERS = 80
+MESSAGE_CHARACTERS = 1_000
+
+
+def reply_claim(turn: int, step: int) -> str:
+    return step_label(turn, step) + REPLY_CLAIM_SUFFIX
+
+
+def user_message_item(text: str) -> dict[str, Any]:
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
+def admission_rows(messages: Mapping[int, MessagePayload], turn: int, step: int) -> list[NewRow]:
+    """Return the rows by which messages enter the conversation, just before the step's reply."""
+    return [
+        NewRow(
+            RowKind.ADMISSION,
+            AdmissionPayload(message=seq, item=user_message_item(message.text)).model_dump(),
+            turn,
+            step,
+            POSITION_ADMISSION + ordinal,
+        )
+        for ordinal, (seq, message) in enumerate(sorted(messages.items()))
+    ]
+
+
+def result_row(result: ToolResultPayload, turn: int, step: int, index: int) -> NewRow:
+    return NewRow(RowKind.TOOL_RESULT, result.model_dump(), turn, step, POSITION_OUTPUT + index)
+
+
+def output_of(call: ToolCallPayload, text: str) -> dict[str, Any]:
+    """Return the item that answers a call."""
+    return function_call_output(call.provider_call_id, text)
+
+
+def reply_rows(
+    context: CallContext,
+    *,
+    messages: Mapping[int, MessagePayload],
+    items: Sequence[dict[str, Any]],
+    usage: UsagePayload,
+) -> list[NewRow]:
+    """Return all rows of a step: admitted messages, items, calls as judged, outputs of calls that cannot run, usage."""
+    turn, step = context.turn, context.step
+    rows = admission_rows(messages, turn, step)
+    rows += [
+        NewRow(RowKind.ITEM, ItemPayload(item=item).model_dump(), turn, step, POSITION_ITEM + ordinal)
+        for ordinal, item in enumerate(items)
+    ]
+    for call in prepare_reply(items, context):
+        rows.append(NewRow(RowKind.TOOL_CALL, call.payload.model_dump(mode="json"), turn, step))
+        if call.output is not None:
+            refused = ToolResultPayload(call_id=call.payload.call_id, item=call.output, outcome="refused")
+            rows.append(result_row(refused, turn, step, call.payload.index))
+    rows.append(NewRow(RowKind.USAGE, usage.model_dump(), turn, step))
+    return rows
+
+
+def summarize_call(call: ToolCallPayload) -> CallSummary:
+    return CallSummary(
+        call_id=call.call_id,
+        tool=call.tool,
+        digest=call.digest,
+        preview=call.preview[:PREVIEW_CHARACTERS],
+        classification=call.classification,
+        approval_id=call.approval_id,
+    )
+
+
+def message_text(item: Mapping[str, Any]) -> str:
+    """Return the text of an assistant message item, empty for any other item."""
+    if item.get("type") != "message" or item.get("role") != "assistant":
+        return ""
+    return "".join(part.get("text", "") for part in item.get("content", []) if part.get("type") == "output_text")
+
+
+def reply_summary(rows: Sequence[Row]) -> ModelCallReply:
+    """Return what the workflow needs to know of a step whose rows are these."""
+    calls = [ToolCallPayload.model_validate(row.payload) for row in rows if row.kind is RowKind.TOOL_CALL]
+    follow_up = bool(calls)
+    text, seq = "", 0
+    if not follow_up:
+        for row in rows:
+            if row.kind is RowKind.ITEM and (found := message_text(row.payload["item"])):
+                text, seq = found, row.seq
+    return ModelCallReply(
+        follow_up=follow_up,
+        calls=[summarize_call(call) for call in calls if call.classification in OPEN_CLASSIFICATIONS],
+        admitted_seq=[row.payload["message"] for row in rows if row.kind is RowKind.ADMISSION],
+        last_message=text[:MESSAGE_CHARACTERS],
+        last_message_seq=seq,
+    )

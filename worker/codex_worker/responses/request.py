@@ -1,0 +1,54 @@
+"""What is asked of a model, and the request body that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MIN_OUTPUT_TOKENS = 16  # the API refuses less
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One stateless request: everything the model is to know is in it."""
+
+    base_url: str
+    """Of the provider, for example https://api.openai.com/v1."""
+    api_key: str = field(repr=False)
+    """Read by the caller for each call, so that a mended or rotated key counts at once."""
+    session: str
+    """Uid of the session; the provider's prompt cache is looked up by it."""
+    model: str
+    instructions: str
+    input: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    reasoning_effort: str | None = None
+    """As the API spells it: low, medium, high."""
+    max_output_tokens: int | None = None
+    """Raised to the API's minimum of 16."""
+    text_format: Mapping[str, Any] | None = None
+    """A JSON schema the final answer must follow, as the API's text.format."""
+
+
+def request_body(request: ModelRequest) -> dict[str, Any]:
+    """Return the JSON body of ``POST /responses``."""
+    body: dict[str, Any] = {
+        "model": request.model,
+        "instructions": request.instructions,
+        "input": list(request.input),
+        "tools": list(request.tools),
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "store": False,
+        "stream": True,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": request.session,
+    }
+    if request.reasoning_effort is not None:
+        body["reasoning"] = {"effort": request.reasoning_effort.lower()}
+    if request.max_output_tokens is not None:
+        body["max_output_tokens"] = max(MIN_OUTPUT_TOKENS, request.max_output_tokens)
+    if request.text_format is not None:
+        body["text"] = {"format": dict(request.text_format)}
+    return body

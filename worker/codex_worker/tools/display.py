@@ -1,0 +1,73 @@
+"""Text written by a model, made safe to show to a person who decides about it."""
+
+from __future__ import annotations
+
+import unicodedata
+
+MAX_PREVIEW_BYTES = 2048
+ELLIPSIS = "…"
+
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPE_LETTERS = frozenset("nrtxuU\\")
+# Right-to-left letters reorder the punctuation beside them even without a control character.
+_REORDERING = frozenset({"R", "AL", "AN"})
+# Drawn as nothing or as a blank although Unicode calls them letters, marks or symbols.
+_BLANK_RANGES = (
+    (0x034F, 0x034F),
+    (0x115F, 0x1160),
+    (0x17B4, 0x17B5),
+    (0x180B, 0x180F),
+    (0x2800, 0x2800),
+    (0x3164, 0x3164),
+    (0xFE00, 0xFE0F),
+    (0xFFA0, 0xFFA0),
+    (0xE0100, 0xE01EF),
+)
+
+
+def is_deceptive(character: str) -> bool:
+    """Tell whether a character is invisible, moves the cursor, or reorders the text around it."""
+    if character.isascii():
+        return not character.isprintable()
+    # Not printable covers controls, formats, surrogates, private use and every separator but the space.
+    return (
+        not character.isprintable()
+        or unicodedata.bidirectional(character) in _REORDERING
+        or any(first <= ord(character) <= last for first, last in _BLANK_RANGES)
+    )
+
+
+def escape_for_display(text: str) -> str:
+    r"""Return the text on one line with every deceptive character as ``\n``, ``\t``, ``\r``, ``\xNN``, ``\uNNNN``...
+
+    Two different texts never look alike: a backslash is doubled where it could be read as the start of an escape.
+    """
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    pieces = []
+    for position, character in enumerate(text):
+        if character == "\\":
+            following = text[position + 1 : position + 2]
+            ambiguous = following and (following in _ESCAPE_LETTERS or is_deceptive(following))
+            pieces.append("\\\\" if ambiguous else "\\")
+        elif is_deceptive(character):
+            pieces.append(_SHORT_ESCAPES.get(character) or _numeric_escape(ord(character)))
+        else:
+            pieces.append(character)
+    return "".join(pieces)
+
+
+def preview(text: str, max_bytes: int = MAX_PREVIEW_BYTES) -> tuple[str, bool]:
+    """Return the escaped text in at most ``max_bytes`` bytes of UTF-8, and whether something had to be left out."""
+    # Escaping never shortens, so what lies beyond the limit cannot be shown anyway.
+    escaped = escape_for_display(text[: max_bytes + 1])
+    if len(escaped.encode()) <= max_bytes and len(text) <= max_bytes:
+        return escaped, False
+    kept = escaped.encode()[: max_bytes - len(ELLIPSIS.encode())]
+    return kept.decode(errors="ignore") + ELLIPSIS, True
+
+
+def _numeric_escape(code: int) -> str:
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

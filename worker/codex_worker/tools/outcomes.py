@@ -1,0 +1,62 @@
+"""What a model reads of a call that did not run, or not to its end."""
+
+from __future__ import annotations
+
+_NOT_RUN = "The call was not run."
+
+
+def unsupported_call(name: str) -> str:
+    return f"unsupported call: {name}"
+
+
+def malformed_call(problem: str) -> str:
+    return f"failed to parse function arguments: {problem}"
+
+
+def too_long_to_approve(max_bytes: int) -> str:
+    """A person approves only what can be shown whole."""
+    return (
+        f"{_NOT_RUN} It needs a person's approval, and a person can be shown at most {max_bytes} bytes. "
+        "Shorten it, or split it: write a longer text to a file in several smaller calls, then use the file."
+    )
+
+
+def denied(reason: str = "") -> str:
+    return f"{_NOT_RUN} rejected by user" + (f": {reason}" if reason else "")
+
+
+def expired(timeout_seconds: int) -> str:
+    return f"{_NOT_RUN} rejected: it needs a person's approval, and nobody answered within {timeout_seconds} seconds"
+
+
+def aborted(seconds: float | None = None) -> str:
+    """The turn was ended on purpose; ``seconds`` is how long the call had been running, None where it had not begun."""
+    return "aborted by user" if seconds is None else f"aborted by user after {seconds:.1f}s"
+
+
+def interrupted(workspace_kept: bool) -> str:
+    """The sandbox that ran the call is gone, and nobody can tell how far the call came."""
+    files = (
+        "The files of the workspace were kept: check them before you repeat anything."
+        if workspace_kept
+        else "The new sandbox began with a fresh workspace: files written before are gone."
+    )
+    return f"interrupted: the sandbox was lost while this ran. It may have partly run. {files}"
+
+
+def process_lost(process: int) -> str:
+    """Processes do not outlive the sandbox they ran in."""
+    return f"write_stdin failed: the process with session ID {process} ended with its sandbox, which was replaced"
+
+
+def unknown_process(process: int) -> str:
+    return f"write_stdin failed: no process with session ID {process} is running"
+
+
+def refused(message: str) -> str:
+    """The sandbox would not run the call, for example because what arrived is not what was approved."""
+    return f"{_NOT_RUN} The sandbox refused it: {message}"
+
+
+def failed(message: str) -> str:
+    return f"failed: {message}"
