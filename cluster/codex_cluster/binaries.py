@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from codex_cluster import commands
+from codex_cluster import commands, locking
 from codex_cluster.components import Component
 from codex_cluster.errors import ClusterError
 from codex_cluster.layout import MODULES
@@ -43,7 +40,7 @@ def build(component: Component, cache: Path, progress: Progress, modules: Path =
     target = cache / component.folder
     if is_built(component, cache, modules):
         return target
-    with _lock(cache / f"{component.folder}.lock"):
+    with locking.exclusive(cache / f"{component.folder}.lock"):
         if not is_built(component, cache, modules):
             _build(component, cache, target, progress, modules)
     return target
@@ -83,11 +80,3 @@ def _build(component: Component, cache: Path, target: Path, progress: Progress, 
     (partial / STAMP).write_text(fingerprint(component, modules))
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

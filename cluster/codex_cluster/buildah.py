@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import tarfile
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from codex_cluster import commands
 from codex_cluster.errors import CommandFailedError
 
-RUN_DIRECTORY = Path("/run/codex-temporal-buildah")
 MACHINE_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 """Shown read-only to build steps where they exist: a machine behind a proxy keeps its package settings there."""
 
 
 class Buildah:
-    """Builds, lists and exports images."""
+    """Builds, lists and exports images; `run` takes what need not survive."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, run: Path) -> None:
         self._storage = cache / "images"
-        self._program = ["buildah", f"--root={self._storage}", f"--runroot={RUN_DIRECTORY}"]
+        self._run = run
+        settings = run / "containers.conf"
+        run.mkdir(parents=True, exist_ok=True)
+        # Otherwise buildah writes a lock below /etc/cni, although it needs no network of its own.
+        settings.write_text(f'[network]\nnetwork_config_dir = "{run / "networks"}"\n')
+        self._program = ["env", f"CONTAINERS_CONF={settings}", "buildah", f"--root={self._storage}", f"--runroot={run}"]
 
     def exists(self, name: str) -> bool:
         """Whether the storage holds an image of this name."""
@@ -46,17 +47,9 @@ class Buildah:
         options = ["--isolation=chroot", "--network=host", "--layers", f"--target={target}", f"--tag={name}"]
         commands.run_logged([*self._program, "build", *options, *mounts, *values, str(context)], log)
 
-    def export(self, names: Sequence[str], archive: Path) -> None:
-        """Write images into one OCI archive in which they share their layers, uncompressed."""
-        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            layout = Path(folder) / "layout"
-            for index, name in enumerate(names):
-                push = ["push", "--quiet", "--disable-compression", name, f"oci:{layout}:{index}"]
-                commands.output([*self._program, *push], timeout=600)
-            index_file = layout / "index.json"
-            index_file.write_text(_named_index(index_file.read_text(), names))
-            with tarfile.open(archive, "w") as sink:
-                sink.add(layout, arcname=".")
+    def export(self, name: str, archive: Path) -> None:
+        """Write an image as a docker archive, whose layers are not compressed: four times faster than an OCI one."""
+        commands.output([*self._program, "push", "--quiet", name, f"docker-archive:{archive}:{name}"], timeout=600)
 
     def remove(self) -> None:
         """Remove the storage, its mounts first."""
@@ -67,13 +60,4 @@ class Buildah:
                 except CommandFailedError as error:
                     print(f"while emptying {self._storage}: {error}")
         shutil.rmtree(self._storage, ignore_errors=not self._storage.exists())
-        shutil.rmtree(RUN_DIRECTORY, ignore_errors=not RUN_DIRECTORY.exists())
-
-
-def _named_index(text: str, names: Sequence[str]) -> str:
-    """Replace the numbers that `export` used as references by the names that containerd reads."""
-    index = json.loads(text)
-    for manifest in index["manifests"]:
-        number = int(manifest["annotations"]["org.opencontainers.image.ref.name"])
-        manifest["annotations"] = {"io.containerd.image.name": names[number]}
-    return json.dumps(index)
+        shutil.rmtree(self._run, ignore_errors=not self._run.exists())

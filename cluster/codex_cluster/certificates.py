@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=365)
 CLOCK_SKEW = datetime.timedelta(minutes=5)
+CLUSTER = "codex"
 DEVELOPERS = "dev"
 
 USERS: Mapping[str, tuple[str, ...]] = {
@@ -37,9 +38,7 @@ class Leaf:
     def write(self, directory: Path, name: str) -> None:
         """Write NAME.crt and NAME.key, the key readable by the owner only."""
         (directory / f"{name}.crt").write_bytes(self.certificate)
-        path = directory / f"{name}.key"
-        path.touch(mode=0o600)
-        path.write_bytes(self.key)
+        write_private(directory / f"{name}.key", self.key)
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class Authority:
     def issue(self, common_name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Leaf:
         """Sign a certificate: CN is the user, O are its groups, `hosts` are DNS names or addresses of a server."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-        subject = x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        subject = _subject(common_name, groups)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
         builder = (
             _builder(subject, self.certificate.subject, key.public_key())
@@ -72,7 +70,7 @@ class Authority:
         return Leaf(signed.public_bytes(serialization.Encoding.PEM), private_pem(key))
 
 
-def new_authority(name: str = "codex-cluster") -> Authority:
+def new_authority(name: str = CLUSTER) -> Authority:
     """A self-signed authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -104,37 +102,57 @@ def write_control_plane(directory: Path, hosts: Sequence[str]) -> Authority:
     authority = new_authority()
     Leaf(authority.pem, private_pem(authority.key)).write(directory, "ca")
     authority.issue("kube-apiserver", hosts=hosts).write(directory, "api-server")
-    (directory / "service-account.key").touch(mode=0o600)
-    (directory / "service-account.key").write_bytes(new_service_account_key())
+    write_private(directory / "service-account.key", new_service_account_key())
     return authority
 
 
-def kubeconfig(server: str, authority: bytes, leaf: Leaf, user: str, cluster: str = "codex") -> str:
-    """A kubeconfig that needs no other file; JSON, which is YAML."""
+def signing_request(user: str, groups: Sequence[str]) -> tuple[bytes, bytes]:
+    """A new key and a certificate request for it, both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(_subject(user, groups)).sign(key, hashes.SHA256())
+    return private_pem(key), request.public_bytes(serialization.Encoding.PEM)
 
-    def encoded(data: bytes) -> str:
-        return base64.b64encode(data).decode()
 
+def encoded(data: bytes) -> str:
+    """Base64, as Kubernetes wants it."""
+    return base64.b64encode(data).decode()
+
+
+def decoded(text: str) -> bytes:
+    """The inverse of `encoded`."""
+    return base64.b64decode(text)
+
+
+def kubeconfig(cluster: Mapping[str, str], leaf: Leaf, user: str) -> str:
+    """A kubeconfig that needs no other file; `cluster` holds server and authority. JSON, which is YAML."""
     credentials = {"client-certificate-data": encoded(leaf.certificate), "client-key-data": encoded(leaf.key)}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": cluster, "cluster": {"server": server, "certificate-authority-data": encoded(authority)}}
-        ],
+        "clusters": [{"name": CLUSTER, "cluster": dict(cluster)}],
         "users": [{"name": user, "user": credentials}],
-        "contexts": [{"name": cluster, "context": {"cluster": cluster, "user": user}}],
-        "current-context": cluster,
+        "contexts": [{"name": CLUSTER, "context": {"cluster": CLUSTER, "user": user}}],
+        "current-context": CLUSTER,
     }
     return json.dumps(document, indent=2) + "\n"
 
 
 def write_kubeconfig(path: Path, server: str, authority: Authority, user: str, groups: Sequence[str]) -> None:
     """Issue a client certificate and write it as a kubeconfig that only its owner can read."""
-    text = kubeconfig(server, authority.pem, authority.issue(user, groups), user)
+    cluster = {"server": server, "certificate-authority-data": encoded(authority.pem)}
+    write_private(path, kubeconfig(cluster, authority.issue(user, groups), user).encode())
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, never readable by others in between."""
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(text)
+    path.write_bytes(content)
+
+
+def _subject(user: str, groups: Sequence[str]) -> x509.Name:
+    names = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    return x509.Name([*names, x509.NameAttribute(NameOID.COMMON_NAME, user)])
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

@@ -1,7 +1,7 @@
 """Which files decide a Dockerfile target's content; pure.
 
-Understands stages, FROM a stage, COPY and ADD (also from a stage) and bind mounts of RUN. Arguments inside paths are not
-expanded.
+Understands stages, FROM a stage, COPY and ADD (also from a stage) and bind mounts of RUN. Arguments inside paths are
+not expanded.
 """
 
 from __future__ import annotations

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from codex_cluster import (
     addons,
-    certificates,
     cgroups,
     commands,
-    control_plane,
     host_network,
     host_settings,
     image_archive,
+    node_files,
     node_plan,
 )
-from codex_cluster.certificates import Authority
 from codex_cluster.errors import ClusterError
-from codex_cluster.layout import Layout
 from codex_cluster.node_plan import Node
+from codex_cluster.node_process import NodeProcess, until
 from codex_cluster.progress import Progress
 
 READY_SECONDS = 60.0
 REPAIR_SECONDS = 20.0
-KILL_SECONDS = 10.0
-NODE_SYSCTL = {
-    "net/ipv4/ip_forward": "1",
-    "net/bridge/bridge-nf-call-iptables": "1",
-    "net/bridge/bridge-nf-call-ip6tables": "1",
-}
+ETCD_ATTEMPTS = 3
 
 
 class HostNode:
@@ -47,6 +36,7 @@ class HostNode:
         self._layout = node.layout
         self._programs = programs
         self._progress = progress
+        self._process = NodeProcess(self._layout, node.python, node.sources)
 
     def up(self) -> None:
         """Start the node, or repair it; raises ClusterError when it cannot be made healthy."""
@@ -58,34 +48,40 @@ class HostNode:
                 return
             self._progress.say(f"node {self._layout.name} needs repair: {'; '.join(problems)}")
             if self._wait_healthy(REPAIR_SECONDS, "waiting for its own restarts"):
-                self._apply_addons()
                 return
         elif self._layout.data.exists():
             self._progress.say(
                 f"node {self._layout.name} is stopped or was started from other files: starting it again"
             )
-        self._kill()
-        if (self._layout.data / "etcd").exists() and self._start("starting the node with its old data"):
-            return
-        self.down(keep_settings=True)
-        if not self._start("starting the node"):
-            raise ClusterError(f"the node is not healthy: {'; '.join(self.problems())}; logs: {self._layout.logs}")
+        self._stop()
+        problem = self._start()
+        if problem and self._etcd_keeps_ending():
+            self._progress.say(f"its data is damaged, so it is made anew: {problem}")
+            self.down(keep_settings=True)
+            problem = self._start()
+        if problem:
+            cure = "`make down` and `make up` start from nothing"
+            raise ClusterError(f"the node is not healthy: {problem}; logs: {self._layout.logs}; {cure}")
+
+    def _stop(self) -> None:
+        """End all processes and remove what does not outlive them."""
+        self._process.kill()
+        cgroups.remove(self._layout.name)
+        host_network.remove(self._layout)
+        shutil.rmtree(self._layout.run, ignore_errors=not self._layout.run.exists())
 
     def down(self, *, keep_settings: bool = False) -> None:
         """Stop the node and remove everything it made outside the user's cache."""
         self._refuse_other_owner()
-        self._kill()
-        cgroups.remove(self._layout.name)
-        host_network.remove(self._layout)
-        for folder in (self._layout.data, self._layout.run):
-            shutil.rmtree(folder, ignore_errors=not folder.exists())
+        self._stop()
+        commands.output(["rm", "-rf", "--one-file-system", str(self._layout.data)], timeout=600)
         if not keep_settings:
             _remove_if_empty(self._layout.run.parent)
             host_settings.restore()
 
     def problems(self) -> list[str]:
         """What is wrong with a running node, each in a few words; empty when all works."""
-        if self._init_pid() is None:
+        if self._process.first() is None:
             return ["its first process is gone"]
         running = self._layout.run / "running"
         wrong = [
@@ -134,11 +130,14 @@ class HostNode:
 
     def _is_current(self) -> bool:
         """Whether the node runs from exactly the files that would be written now."""
-        stamp = self._layout.run / "plan.sha256"
-        return self._init_pid() is not None and stamp.exists() and stamp.read_text() == _digest(self._files())
+        return self._process.first() is not None and node_files.are_current(self._node)
 
-    def _start(self, title: str) -> bool:
-        self._progress.say(f"{title}: {self._layout.name} at {host_network.link_of(self._layout).inner}")
+    def _start(self) -> str:
+        """Start everything around the data that is there; returns what went wrong, if anything did."""
+        data = "its old data" if (self._layout.data / "etcd").exists() else "no data"
+        self._progress.say(
+            f"starting the node with {data}: {self._layout.name} at {host_network.link_of(self._layout).inner}"
+        )
         for folder in (self._layout.data, self._layout.run, self._layout.run / "running"):
             folder.mkdir(parents=True, exist_ok=True)
             # User namespaces in pods must be able to pass every folder down to containerd's state.
@@ -149,84 +148,33 @@ class HostNode:
         host_settings.apply()
         host_network.create(self._layout)
         cgroups.create(self._layout.name)
-        self._write_files()
-        self._start_init()
-        return self._wait_started()
-
-    def _files(self) -> dict[Path, str]:
-        """Every generated file except certificates, by path."""
-        node = self._node
-        plan = {
-            "logs": str(self._layout.logs),
-            "running": str(self._layout.run / "running"),
-            "private": host_settings.HIDDEN_FOLDERS,
-            "sysctl": NODE_SYSCTL,
-            "ruleset": node_plan.node_ruleset(),
-            "processes": node_plan.processes(node),
-        }
-        return {
-            node.config / "plan.json": json.dumps(plan, indent=2),
-            node.config / "kubelet.json": node_plan.kubelet_configuration(node),
-            node.config / "containerd.toml": node_plan.containerd_configuration(node),
-            node.config / "cni" / "10-codex.conflist": node_plan.cni_configuration(node),
-            self._layout.data / "cni-plugins" / node_plan.POLICY_PLUGIN: node_plan.policy_plugin(node),
-        }
-
-    def _write_files(self) -> None:
-        files = self._files()
-        for path, text in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-            path.chmod(0o755)
-        self._write_credentials()
-        (self._layout.run / "plan.sha256").write_text(_digest(files))
-
-    def _write_credentials(self) -> None:
-        node, folder, server = self._node, self._node.certificates, self._node.plane.server
-        if (folder / "ca.crt").exists() and self._layout.kubeconfig().exists():
-            return
-        authority = certificates.write_control_plane(folder, (*control_plane.SERVICE_HOSTS, node.address))
-        authority.issue("kubelet", hosts=(node.address, self._layout.name)).write(folder, "kubelet")
-        authority.issue("kubelet-client", ("system:masters",)).write(folder, "kubelet-client")
-        authority.issue(node_plan.AGENT_USER).write(folder, "policy-agent")
-        for component, (user, groups) in node_plan.component_users(node).items():
-            certificates.write_kubeconfig(node.kubeconfig(component), server, authority, user, groups)
-        self._write_users(authority)
-
-    def _write_users(self, authority: Authority) -> None:
-        server = self._node.plane.server
-        for user, groups in certificates.USERS.items():
-            certificates.write_kubeconfig(self._layout.kubeconfig(user), server, authority, user, groups)
-
-    def _start_init(self) -> None:
-        script = self._node.sources / "codex_cluster" / "node_init.py"
-        enter = ["nsenter", f"--net={host_network.namespace_path(self._layout)}"]
-        unshare = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--propagation", "private"]
-        program = [str(self._node.python), "-I", "-S", str(script), str(self._node.config / "plan.json")]
-        with (self._layout.logs / "node.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*enter, *unshare, *program],
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        process.returncode = 0  # It outlives this program on purpose, so nobody waits for it.
+        node_files.write(self._node)
+        self._process.start(node_files.plan_path(self._node))
+        try:
+            return "" if self._wait_started() else "; ".join(self.problems())
+        except ClusterError as error:
+            return str(error)
 
     def _wait_started(self) -> bool:
         with self._progress.step("waiting for the API server", estimate_seconds=4):
-            if not _until(lambda: commands.succeeds(self.kubectl_command("get", "--raw=/readyz")), READY_SECONDS):
+            ready = self.kubectl_command("get", "--raw=/readyz")
+            if not until(lambda: commands.succeeds(ready) or self._etcd_keeps_ending(), READY_SECONDS):
                 return False
+        if self._etcd_keeps_ending():
+            return False
         self._apply_addons()
-        if not _until(lambda: commands.succeeds(self._ctr("version")), READY_SECONDS):
+        if not until(lambda: commands.succeeds(self._ctr("version")), READY_SECONDS):
             return False
         self._import_own_images()
         return self._wait_healthy(READY_SECONDS, "waiting for node and DNS")
 
+    def _etcd_keeps_ending(self) -> bool:
+        """Whether etcd ended several times since the node was started, as it does with damaged data."""
+        return self._process.log.read_text().count("etcd ended") >= ETCD_ATTEMPTS
+
     def _wait_healthy(self, seconds: float, title: str) -> bool:
         with self._progress.step(title, estimate_seconds=6):
-            return _until(lambda: not self._problems_now(), seconds)
+            return until(lambda: not self._problems_now(), seconds)
 
     def _problems_now(self) -> list[str]:
         try:
@@ -245,50 +193,22 @@ class HostNode:
                 archive.unlink()
 
     def _apply_addons(self) -> None:
-        def apply() -> bool:
+        deadline = time.monotonic() + READY_SECONDS
+        apply = self.kubectl_command("apply", "--server-side", "--force-conflicts", "-f", "-")
+        while True:
             try:
-                commands.output(
-                    self.kubectl_command("apply", "--server-side", "--force-conflicts", "-f", "-"),
-                    stdin=addons.host_node(),
-                )
-            except ClusterError as error:
-                self._last_error = str(error)
-                return False
-            return True
-
-        if not _until(apply, READY_SECONDS):
-            raise ClusterError(f"the cluster's own objects were not accepted: {self._last_error}")
+                commands.output(apply, stdin=addons.host_node())
+            except ClusterError:
+                # Right after readiness the namespace kube-system may not exist yet.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
     def _ctr(self, *arguments: str) -> list[str]:
         program = self._node.programs["containerd"] / "ctr"
         return [str(program), f"--address={self._node.containerd_socket}", "--namespace=k8s.io", *arguments]
-
-    def _init_pid(self) -> int | None:
-        """The node's first process, seen from outside: the one that is number 1 in its own PID namespace."""
-        for pid in self._pids():
-            status = Path("/proc", str(pid), "status")
-            lines = status.read_text().splitlines() if status.exists() else []
-            numbers = next((line.split()[1:] for line in lines if line.startswith("NSpid:")), [])
-            if len(numbers) > 1 and numbers[-1] == "1":
-                return pid
-        return None
-
-    def _pids(self) -> list[int]:
-        if not host_network.namespace_path(self._layout).exists():
-            return []
-        return [int(pid) for pid in commands.output(["ip", "netns", "pids", self._layout.name]).split()]
-
-    def _kill(self) -> None:
-        """Kill the first process, with which the kernel kills all others, then whatever else is in the namespace."""
-        first = self._init_pid()
-        for pid in [first] if first else self._pids():
-            _kill_process(pid)
-        if not _until(lambda: not self._pids(), KILL_SECONDS):
-            for pid in self._pids():
-                _kill_process(pid)
-        cgroups.remove(self._layout.name)
-        host_network.remove(self._layout)
-        shutil.rmtree(self._layout.run, ignore_errors=True)
 
     def _refuse_other_owner(self) -> None:
         record = self._layout.data / "owner"
@@ -297,26 +217,6 @@ class HostNode:
             raise ClusterError(
                 f"the node {self._layout.name} belongs to {owner}, not to {self._layout.state}: run `make down` there"
             )
-
-
-def _until(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def _digest(files: dict[Path, str]) -> str:
-    return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()
-
-
-def _kill_process(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -44,6 +44,11 @@ def apply() -> None:
         _write(name, value)
 
 
+def owners() -> list[str]:
+    """State folders of all host nodes on this machine."""
+    return sorted(record.read_text() for record in BASE.glob("*/owner"))
+
+
 def restore() -> None:
     """Put the recorded values back if no node is left; harmless without a record."""
     if not RECORD.exists() or any(entry.is_dir() for entry in BASE.iterdir()):
@@ -55,7 +60,8 @@ def restore() -> None:
         path = Path(folder)
         if not path.exists() or any(path.iterdir()):
             continue
-        if path.is_mount():  # `ip netns add` mounts /run/netns on itself.
+        # `ip netns add` mounts /run/netns on itself, which Path.is_mount does not see.
+        if any(line.split()[1] == folder for line in Path("/proc/mounts").read_text().splitlines()):
             commands.output(["umount", folder])
         path.rmdir()
     RECORD.unlink()

@@ -30,10 +30,12 @@ def tags(context: Path, base: str) -> dict[str, str]:
     missing = [target for target in TARGETS if target not in stages]
     if missing:
         raise ClusterError(f"{file} lacks the targets {', '.join(missing)}")
-    return {
-        target: f"{REPOSITORY_NAME}/{target}:{fingerprint(context, text, target, base)}"
-        for target in TARGETS
-    }
+    return {target: f"{REPOSITORY_NAME}/{target}:{fingerprint(context, text, target, base)}" for target in TARGETS}
+
+
+def development_name(target: str) -> str:
+    """The name that always means the newest build."""
+    return f"{REPOSITORY_NAME}/{target}:dev"
 
 
 def fingerprint(context: Path, text: str, target: str, base: str) -> str:
@@ -48,26 +50,31 @@ def fingerprint(context: Path, text: str, target: str, base: str) -> str:
 
 def build_for_host(layout: Layout, node: HostNode, context: Path, progress: Progress) -> dict[str, str]:
     """Build what is missing with buildah, load it into the node, write `.cluster/images.json`."""
-    buildah = Buildah(layout.cache)
+    buildah = Buildah(layout.cache, layout.run / "buildah")
     names = tags(context, base_image.name())
     present = node.images()
     absent = {target: name for target, name in names.items() if name not in present}
-    if absent:
-        base = base_image.ensure(layout.cache, buildah, progress)
-        for target, name in absent.items():
-            if not buildah.exists(name):
-                log = layout.logs / f"image-{target}.log"
-                with progress.step(f"building image {target}", estimate_seconds=40, log=log):
-                    buildah.build(context, target, name, {"BASE_IMAGE": base}, log)
-        with progress.step(f"loading {', '.join(absent)} into the node", estimate_seconds=10):
-            archive = layout.data / "images.tar"
-            buildah.export(list(absent.values()), archive)
+    for target, name in absent.items():
+        _build(layout, buildah, context, target, name, progress)
+        with progress.step(f"loading image {target} into the node", estimate_seconds=6):
+            archive = layout.data / "image.tar"
+            archive.unlink(missing_ok=True)
+            buildah.export(name, archive)
             node.import_image(archive)
             archive.unlink()
     for target, name in names.items():
-        node.tag_image(name, f"{REPOSITORY_NAME}/{target}:dev")
+        node.tag_image(name, development_name(target))
     write(layout, names)
     return names
+
+
+def _build(layout: Layout, buildah: Buildah, context: Path, target: str, name: str, progress: Progress) -> None:
+    if buildah.exists(name):
+        return
+    base = base_image.ensure(layout.cache, buildah, progress)
+    log = layout.logs / f"image-{target}.log"
+    with progress.step(f"building image {target}", estimate_seconds=40, log=log):
+        buildah.build(context, target, name, {"BASE_IMAGE": base}, log)
 
 
 def write(layout: Layout, names: dict[str, str]) -> None:
@@ -76,7 +83,9 @@ def write(layout: Layout, names: dict[str, str]) -> None:
 
 
 def _files(context: Path, path: str) -> Iterator[Path]:
-    for found in sorted(context.glob(path.removeprefix("/").rstrip("/") or "*") if path not in {".", "./"} else [context]):
+    for found in sorted(
+        context.glob(path.removeprefix("/").rstrip("/") or "*") if path not in {".", "./"} else [context]
+    ):
         if found.is_file():
             yield found
         elif found.is_dir():

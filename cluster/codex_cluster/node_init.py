@@ -3,8 +3,9 @@
 Run as a program inside fresh network, mount and PID namespaces with the path of a plan (JSON) as its argument; standard
 library only. Killing it kills everything on the node, which is how the node is stopped.
 
-The plan: {"logs": folder, "running": folder with one file per living program, "private": [folders hidden
-behind a tmpfs], "sysctl": {path below /proc/sys: value}, "ruleset": nftables text, "processes": [{"name", "argv", "after": socket path | "host:port" | null}]}.
+The plan: {"logs": folder, "running": folder that gets one file per living program, "private": [folders hidden behind a
+tmpfs], "sysctl": {path below /proc/sys: value}, "ruleset": nftables text, "processes": [{"name", "argv", "after"}]};
+`after` is null or what must answer first: a socket's path or "host:port".
 """
 
 from __future__ import annotations

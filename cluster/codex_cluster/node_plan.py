@@ -138,7 +138,7 @@ def kube_proxy_command(node: Node) -> list[str]:
 
 
 def kubelet_configuration(node: Node) -> str:
-    """KubeletConfiguration as JSON. Nothing is evicted for a full disk: that would test the machine, not the product."""
+    """KubeletConfiguration as JSON. A full disk evicts nothing: that would test the machine, not the product."""
     data, certificates = node.layout.data, node.certificates
     return _json(
         {

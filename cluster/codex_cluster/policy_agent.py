@@ -1,9 +1,10 @@
 """Enforces NetworkPolicies on the host node: watches the API, rewrites one nftables table, answers the network plugin.
 
 A new pod has no open moment: the network plugin asks here before the pod's first process starts, and the answer comes
-after the rules are in the kernel. While the agent is away the last rules stay and no pod can start. A policy or a label
-that changes takes effect after the watch event and one `nft` run, measured in tens of milliseconds; until then the
-rules before it hold. After a restart of the agent, addresses come from the pods' status until the plugin names new ones.
+after the rules are in the kernel. While the agent is away the last rules stay and no pod can start. A changed policy or
+label takes effect after the watch event and one `nft` run, some tens of milliseconds; the rules before it hold until
+then, also for a policy that is created in the same moment as its pod. After a restart of the agent, addresses come from
+the pods' status until the plugin names new ones.
 What is and is not enforced is listed in `policy_rules`.
 """
 
@@ -13,7 +14,6 @@ import argparse
 import asyncio
 import json
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -164,7 +164,6 @@ async def serve(server: str, certificates: Path, socket: Path, pod_network: str)
     connector = aiohttp.TCPConnector(ssl=context)
     timeout = aiohttp.ClientTimeout(total=None, connect=10)
     async with aiohttp.ClientSession(server, connector=connector, timeout=timeout) as session:
-        socket.unlink(missing_ok=True)
         listener = await asyncio.start_unix_server(lambda r, w: answer(r, w, state, enforcer), socket)
         async with listener, asyncio.TaskGroup() as group:
             group.create_task(enforcer.run())
@@ -179,8 +178,9 @@ def main() -> None:
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--pod-network", required=True)
     given = parser.parse_args()
+    given.socket.unlink(missing_ok=True)
     asyncio.run(serve(given.server, given.certificates, given.socket, given.pod_network))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

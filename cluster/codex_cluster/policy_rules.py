@@ -4,9 +4,9 @@ Enforced: ingress and egress, default deny, podSelector, namespaceSelector (matc
 with except, ports and port ranges of TCP, UDP and SCTP. Connections that are already open stay open.
 
 Limits: IPv4 only, and IPv6 of pods is dropped altogether; named ports allow nothing; pods on the node's own network are
-neither selected nor matched as peers; a pod that reaches itself through a Service is judged like any other peer; traffic
-that starts on the node (kubelet's probes, API server) is never filtered; a pod with CAP_NET_RAW could forge another
-pod's address. Addresses of pods that are not known yet are dropped both ways.
+neither selected nor matched as peers; a pod that reaches itself through a Service is judged like any other peer;
+traffic that starts on the node (kubelet's probes, API server) is never filtered; a pod with CAP_NET_RAW could forge
+another pod's address. Addresses of pods that are not known yet are dropped both ways.
 """
 
 from __future__ import annotations

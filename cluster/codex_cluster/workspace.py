@@ -7,6 +7,8 @@ from pathlib import Path
 
 from codex_cluster.layout import Layout
 
+PROVIDER_FILE = "provider"
+
 
 def write(layout: Layout, programs: Path) -> None:
     """Link kubectl and helm into `.cluster/bin` and write `.cluster/env`."""
@@ -26,6 +28,18 @@ export PATH='{layout.binaries}':"$PATH"
 # To become an ordinary user: export KUBECONFIG='{layout.kubeconfig("alice")}'
 #                         or: export KUBECONFIG='{layout.kubeconfig("bob")}'
 """
+
+
+def provider(layout: Layout) -> str | None:
+    """The provider of this clone's cluster, or None where there is no cluster."""
+    record = layout.state / PROVIDER_FILE
+    return record.read_text().strip() if record.exists() else None
+
+
+def record_provider(layout: Layout, name: str) -> None:
+    """Remember the provider before it changes anything, so that `down` finds it after any interruption."""
+    layout.state.mkdir(parents=True, exist_ok=True)
+    (layout.state / PROVIDER_FILE).write_text(name + "\n")
 
 
 def remove(layout: Layout) -> None:

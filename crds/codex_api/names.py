@@ -18,6 +18,8 @@ ANNOTATION_SPEC_HASH = f"{GROUP}/spec-hash"
 
 DEFAULT_TASK_QUEUE = "codex-temporal"
 WORKFLOW_TYPE = "CodexWorkflow"
+# The default of 10 s is what a worker that dies inside a workflow task would cost.
+WORKFLOW_TASK_TIMEOUT_SECONDS = 3
 
 SIGNAL_USER_TURN = "receive_user_turn"
 SIGNAL_APPROVAL = "receive_approval"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,6 +24,7 @@ from codex_journal.tables import decisions, sessions
 from codex_journal.watching import HintBoard, Watcher
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 DEFAULT_POOL_SIZE = 8
 OPEN_CLAIM = "open"
@@ -39,7 +40,7 @@ class Journal:
         self._backend = backend
         self._board = HintBoard()
         self._channel = make_channel(backend, application, self._board)
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def connect(
@@ -53,16 +54,15 @@ class Journal:
         return cls(make_backend(url, password=password, application=application, pool_size=pool_size), application)
 
     async def close(self) -> None:
-        """Finish the writes under way, end all watchers, and close the connections."""
-        await asyncio.gather(*self._writes, return_exceptions=True)
+        """Finish what is under way, end all watchers, and close the connections."""
+        await asyncio.gather(*self._running, return_exceptions=True)
         self._board.close()
         await self._channel.close()
         await self._backend.engine.dispose()
 
     async def ping(self) -> None:
         """Raise JournalUnavailable, or NotMigrated, where the journal could not be read now."""
-        async with self._reading() as connection:
-            await connection.execute(sa.select(sessions.c.session).limit(1))
+        await self._ask(queries.list_sessions, limit=1)
 
     async def create_session(
         self,
@@ -99,8 +99,7 @@ class Journal:
         return await self._unbroken(create())
 
     async def session(self, session: str) -> SessionRecord | None:
-        async with self._reading() as connection:
-            return await queries.find_session(connection, session)
+        return await self._ask(queries.find_session, session)
 
     async def append(self, session: str, claim: str, rows: Sequence[NewRow]) -> Appended:
         """Append all rows or none, once per claim, with the next seqs of the session.
@@ -151,20 +150,17 @@ class Journal:
         limit: int | None = None,
     ) -> list[Row]:
         """Return rows with seq > ``after``, by seq; a tail that goes on from the last seq misses nothing."""
-        async with self._reading() as connection:
-            return await queries.read_rows(
-                connection, session, after=after, kinds=kinds, turn=turn, step=step, claim=claim, limit=limit
-            )
+        return await self._ask(
+            queries.read_rows, session, after=after, kinds=kinds, turn=turn, step=step, claim=claim, limit=limit
+        )
 
     async def conversation(self, session: str, *, after: int = 0) -> list[Row]:
         """Return what the model has seen and said, by (turn, step, position), of rows with seq > ``after``."""
-        async with self._reading() as connection:
-            return await queries.read_conversation(connection, session, after)
+        return await self._ask(queries.read_conversation, session, after)
 
     async def waiting_messages(self, session: str) -> list[Row]:
         """Return the messages that no request has admitted, by seq."""
-        async with self._reading() as connection:
-            return await queries.read_waiting_messages(connection, session)
+        return await self._ask(queries.read_waiting_messages, session)
 
     async def decide(self, session: str, decision: Decision) -> tuple[Decision, bool]:
         """Record the decision unless there is one; return the one that counts and whether this call recorded it.
@@ -195,18 +191,12 @@ class Journal:
         self, session: str, approval_ids: Collection[str] | None = None
     ) -> dict[str, tuple[Decision, datetime]]:
         """Return {approval id: (the decision that counts, when it was recorded)}."""
-        async with self._reading() as connection:
-            return await queries.read_decisions(connection, session, approval_ids)
+        return await self._ask(queries.read_decisions, session, approval_ids)
 
     async def behind(self, installation: str, limit: int = 100) -> list[SessionRecord]:
         """Return sessions with rows that the projector has not shown, oldest session first."""
-        async with self._reading() as connection:
-            return await queries.list_sessions(
-                connection,
-                sessions.c.installation == installation,
-                sessions.c.last_seq > sessions.c.projected_seq,
-                limit=limit,
-            )
+        is_behind = sessions.c.last_seq > sessions.c.projected_seq
+        return await self._ask(queries.list_sessions, sessions.c.installation == installation, is_behind, limit=limit)
 
     async def set_projected(self, session: str, seq: int) -> None:
         """Note that everything up to ``seq`` has been shown; it never goes back."""
@@ -224,10 +214,9 @@ class Journal:
 
     async def open_sessions(self, installation: str) -> list[SessionRecord]:
         """Return the sessions that nobody closed, oldest first."""
-        async with self._reading() as connection:
-            return await queries.list_sessions(
-                connection, sessions.c.installation == installation, sa.not_(sessions.c.closed)
-            )
+        return await self._ask(
+            queries.list_sessions, sessions.c.installation == installation, sa.not_(sessions.c.closed)
+        )
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Hint | None]]:
@@ -286,11 +275,20 @@ class Journal:
         self._board.publish(batch.session, seq)
         self._channel.announce(batch.session, seq)
 
-    async def _unbroken(self, write: Coroutine[object, object, T]) -> T:
-        """Finish a write whose caller is cancelled: a transaction cut in the middle would keep its locks for a while."""
-        task = asyncio.create_task(write)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+    async def _ask(
+        self, query: Callable[Concatenate[AsyncConnection, P], Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        async def ask() -> T:
+            async with self._reading() as connection:
+                return await query(connection, *args, **kwargs)
+
+        return await self._unbroken(ask())
+
+    async def _unbroken(self, work: Coroutine[object, object, T]) -> T:
+        """Finish what was begun though the caller is cancelled: a connection cut in mid-statement is lost or locked."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
 
     @asynccontextmanager

@@ -80,6 +80,8 @@ class PostgresServer:
     settings: dict[str, str] = field(default_factory=dict)
     """More server settings, over ours (fsync is off: a killed process loses nothing, only a power cut would)."""
     port: int = 0
+    has_template: bool = False
+    """Whether migrated_database() has made the database that it copies."""
     password: str = field(default_factory=lambda: secrets.token_hex(16))
     _directory: Path | None = None
     _binaries: Path | None = None
@@ -90,7 +92,7 @@ class PostgresServer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.stop()
+        self._end(signal.SIGQUIT)  # nobody will ask for this data again
         if self._directory is not None:
             shutil.rmtree(self._directory)
             self._directory = None
@@ -133,6 +135,13 @@ class PostgresServer:
         return await asyncpg.connect(
             host="127.0.0.1", port=self.port, user="postgres", password=self.password, database=database
         )
+
+    async def execute(self, statement: str, database: str = "postgres") -> None:
+        connection = await self.connect(database)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
 
     def _initialise(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="codex-postgres-"))
@@ -234,16 +243,14 @@ class DatabaseUrls:
 
 async def migrated_database(server: PostgresServer) -> DatabaseUrls:
     """Create a fresh database with the journal's tables and roles, and return the URLs of its three users."""
-    name = f"journal_{secrets.token_hex(6)}"
-    connection = await server.connect()
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
     operator, worker = (Role(role, server.password) for role in (OPERATOR_ROLE, WORKER_ROLE))
-    owner = server.url(name)
-    await migrate(owner, roles=Roles(operator, worker))
-    return DatabaseUrls(owner, server.url(name, operator.name), server.url(name, worker.name))
+    template, name = "journal_template", f"journal_{secrets.token_hex(6)}"
+    if not server.has_template:
+        await server.execute(f"CREATE DATABASE {template}")
+        await migrate(server.url(template), roles=Roles(operator, worker))
+        server.has_template = True
+    await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    return DatabaseUrls(server.url(name), server.url(name, operator.name), server.url(name, worker.name))
 
 
 async def open_example(

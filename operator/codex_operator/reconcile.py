@@ -10,15 +10,8 @@ import asyncio
 from collections.abc import Iterable
 
 from codex_api import conditions, names
-from codex_api.rows import (
-    Delivery as MessageDelivery,
-)
-from codex_api.rows import (
-    MessagePayload,
-    RowKind,
-    SandboxAddressPayload,
-    SessionClosedPayload,
-)
+from codex_api.rows import Delivery as MessageDelivery
+from codex_api.rows import MessagePayload, RowKind, SandboxAddressPayload, SessionClosedPayload
 from codex_api.session import OperatingMode
 from codex_journal.errors import JournalError, UnknownSession
 from codex_journal.journal import Journal
@@ -26,8 +19,8 @@ from codex_journal.rows import NewRow, SessionRecord
 from codex_operator.cluster_api import ClusterError
 from codex_operator.delivery import Delivery
 from codex_operator.display import one_line
-from codex_operator.observations import Notice, Observation, Problem, SandboxObservation
-from codex_operator.sandbox_state import Pod, SandboxPods, generation_of, pod_address, sort_out
+from codex_operator.observations import SANDBOX_PENDING, Notice, Observation, Problem, SandboxObservation
+from codex_operator.sandbox_state import Pod, SandboxPods, generation_of, observe, pod_address, sort_out
 from codex_operator.sandboxes import REMOVED, Sandboxes
 from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject, session_settings
@@ -88,7 +81,8 @@ class Reconciler:
                 await self.close(session.uid)
                 record = await self._record(session, memory)
         except JournalError as error:
-            return self._observation(session, memory, _journal_problem(error), SandboxObservation(False, "Pending", ""))
+            seen = observe(sorted_pods.current) if sorted_pods.current else SANDBOX_PENDING
+            return self._observation(session, memory, _journal_problem(error), seen)
         if record.closed:
             return await self._wind_down(session, sorted_pods, memory)
         if full:
@@ -125,7 +119,7 @@ class Reconciler:
             observed_generation=session.generation,
             problem=problem,
             workflow_id=self.workflow_id(session),
-            run_id=memory.run_id,
+            run_id=memory.run_id or (session.status.get("workflow") or {}).get("runId"),
             sandbox=sandbox,
             notices=notices,
         )
@@ -172,7 +166,9 @@ class Reconciler:
                     return _failing_problem(running.failing_attempts), False
         if memory.run_id is not None:
             return None, False
-        memory.run_id = await self._workflows.start(workflow_id, session.uid, session.spec.prompt)
+        memory.run_id = await self._workflows.start(
+            workflow_id, session.uid, f"CodexSession {session.namespace}/{session.name}"
+        )
         return None, True
 
     async def _deliver(

@@ -5,10 +5,15 @@ from __future__ import annotations
 from codex_api.names import API_VERSION, PLURAL
 
 ALL_SESSIONS = f"/apis/{API_VERSION}/{PLURAL}"
+NAMESPACES = "/api/v1/namespaces"
+
+
+def sessions(namespace: str) -> str:
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}"
 
 
 def session(namespace: str, name: str) -> str:
-    return f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
+    return f"{sessions(namespace)}/{name}"
 
 
 def session_status(namespace: str, name: str) -> str:

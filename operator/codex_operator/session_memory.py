@@ -34,6 +34,8 @@ class SessionWakeup:
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     signature: object = None
+    served: bool = False
+    """Whether a loop listens."""
     gone: bool = False
     """The object was deleted without a finalizer holding it."""
 
@@ -64,5 +66,11 @@ class Wakeups:
         if uid in self._wakeups:
             self._wakeups[uid].event.set()
 
-    def forget(self, uid: str) -> None:
-        self._wakeups.pop(uid, None)
+    def end(self, uid: str) -> bool:
+        """Tell a session's loop that its object is gone; return whether there was a loop to tell."""
+        wakeup = self._wakeups.pop(uid, None)
+        if wakeup is None or not wakeup.served:
+            return False
+        wakeup.gone = True
+        wakeup.event.set()
+        return True

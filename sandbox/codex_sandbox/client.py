@@ -107,13 +107,11 @@ class SandboxClient:
 
     async def start(self, command: StartCommand) -> CommandReply:
         """Start a command, or attach to it; return when it ended or its yield time is over."""
-        wire = command.to_wire()
-        return await self._request("start", wire, CommandReply.from_wire, command.yield_time_ms / 1000)
+        return await self._request_reply("start", command)
 
     async def write(self, write: WriteCharacters) -> CommandReply:
         """Write to a running command, or wait for more of its output."""
-        wire = write.to_wire()
-        return await self._request("write", wire, CommandReply.from_wire, write.yield_time_ms / 1000)
+        return await self._request_reply("write", write)
 
     async def signal(self, call_id: str, boot_id: str, process: int, signal: int) -> bool:
         """Send a signal to a command's process group; return False when it had already ended."""
@@ -157,6 +155,12 @@ class SandboxClient:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(1):
                 await self._writer.wait_closed()
+
+    async def _request_reply(self, verb: str, request: StartCommand | WriteCharacters) -> CommandReply:
+        def read(result: dict[str, Any]) -> CommandReply:
+            return CommandReply.from_wire(result, request.max_output_bytes)
+
+        return await self._request(verb, request.to_wire(), read, request.yield_time_ms / 1000)
 
     async def _request(
         self,
@@ -265,7 +269,7 @@ async def _open_stream(
 async def _read_hello(reader: asyncio.StreamReader) -> Hello:
     frame = await read_frame(reader)
     if frame is None:
-        raise SandboxUnreachable("the connection was closed before the hello")
+        raise SandboxUnreachable("closed before the hello, as by a sandbox that does not trust our certificate")
     check_structure(frame)
     try:
         return Hello.from_wire(fields.mapping(decode_frame(frame), "hello"))

@@ -37,9 +37,9 @@ def number(source: Mapping[str, Any], name: str, least: int = 0, most: int = 2**
     return value
 
 
-def optional_number(source: Mapping[str, Any], name: str, least: int = 0) -> int | None:
-    """Return an integer of at least `least`, or None where the field is missing or null."""
-    return None if source.get(name) is None else number(source, name, least)
+def optional_number(source: Mapping[str, Any], name: str, most: int = 2**63 - 1) -> int | None:
+    """Return an integer within [0, most], or None where the field is missing or null."""
+    return None if source.get(name) is None else number(source, name, 0, most)
 
 
 def seconds(source: Mapping[str, Any], name: str) -> float:

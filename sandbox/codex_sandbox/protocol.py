@@ -205,14 +205,14 @@ class CommandReply:
     wall_time_seconds: float
 
     @classmethod
-    def from_wire(cls, source: Mapping[str, Any]) -> CommandReply:
-        """Read a reply; raises FieldError."""
+    def from_wire(cls, source: Mapping[str, Any], max_output_bytes: int) -> CommandReply:
+        """Read the reply to a request for at most so many bytes; raises FieldError."""
         return cls(
-            output=fields.text(source, "output", MAX_OUTPUT_BYTES),
+            output=fields.text(source, "output", max_output_bytes),
             output_bytes=fields.number(source, "output_bytes"),
             omitted_bytes=fields.number(source, "omitted_bytes"),
             omitted_at=fields.optional_number(source, "omitted_at"),
-            exit_code=fields.optional_number(source, "exit_code"),
+            exit_code=fields.optional_number(source, "exit_code", 255),
             signal=None if source.get("signal") is None else fields.text(source, "signal", MAX_NAME_CHARACTERS),
             process=fields.optional_number(source, "process"),
             wall_time_seconds=fields.seconds(source, "wall_time_seconds"),

@@ -14,7 +14,7 @@ from codex_sandbox import fields
 from codex_sandbox.calls import CallBook
 from codex_sandbox.digest import environment_hash
 from codex_sandbox.errors import SandboxRefused
-from codex_sandbox.output_buffer import OutputSlice
+from codex_sandbox.output_buffer import OutputBuffer, OutputSlice
 from codex_sandbox.process_tree import belonging, descendants
 from codex_sandbox.processes import CommandProcess, ProcessTable, signal_name
 from codex_sandbox.protocol import (
@@ -119,11 +119,8 @@ class Supervisor:
         try:
             process = self._processes.start(command)
         except CannotStart as error:
-            text = error.text + "\n"
             call = self._calls.admit(command.call_id, fingerprint)
-            size = len(text.encode("utf-8", "replace"))
-            reply = CommandReply(text, size, 0, None, error.exit_code, None, None, 0.0)
-            self._calls.finish(call, reply.to_wire())
+            self._calls.finish(call, _not_started(error, command.max_output_bytes).to_wire())
             return call
         call = self._calls.admit(command.call_id, fingerprint)
         self._report_later(call, process, process.started, command.yield_time_ms, command.max_output_bytes)
@@ -243,6 +240,13 @@ def _file_content(path: str, most: int) -> FileContent:
         content = file.read(most)
         more = bool(file.read(1))
     return FileContent(content, max(status.st_size, len(content)), more)
+
+
+def _not_started(error: CannotStart, max_output_bytes: int) -> CommandReply:
+    output = OutputBuffer()
+    output.append(f"{error.text}\n".encode("utf-8", "replace"))
+    taken = output.take(max_output_bytes, final=True)
+    return CommandReply(taken.text, taken.produced, taken.omitted, taken.omitted_at, error.exit_code, None, None, 0.0)
 
 
 def _command_reply(process: CommandProcess, taken: OutputSlice, ended: bool, elapsed: float) -> CommandReply:

@@ -37,7 +37,7 @@ from codex_client.model_server.script_file import ScriptError, parse_script, rea
         ),
         (
             "conversations:\n  - match: always\n    replies:\n    - fail: {status: 500, incomplete: content_filter}\n",
-            "s.yaml:4: conversations[0].replies[0].fail[0]: needs exactly one of status, after_events",
+            "s.yaml:4: conversations[0].replies[0].fail: needs exactly one of status, after_events",
         ),
         (
             "conversations:\n  - match: always\n    replies:\n    - fail:\n      - status: 500\n      - status: 429\n",

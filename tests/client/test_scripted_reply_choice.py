@@ -141,7 +141,10 @@ def test_the_last_output_is_what_the_command_printed(output: object, expected: s
 
 def test_context_of_the_agent_is_not_the_prompt() -> None:
     context = user("<environment_context>\n  <cwd>/workspace</cwd>\n</environment_context>")
-    assert first_prompt([{"role": "developer", "content": "d"}, context, user("the prompt"), user("later")]) == "the prompt"
+    assert (
+        first_prompt([{"role": "developer", "content": "d"}, context, user("the prompt"), user("later")])
+        == "the prompt"
+    )
 
 
 @given(st.text())

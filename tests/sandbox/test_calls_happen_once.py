@@ -11,6 +11,8 @@ from codex_sandbox.protocol import RefusalCode
 from codex_sandbox.testing import characters, command
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from codex_sandbox.client import SandboxClient
     from codex_sandbox.testing import LocalSandbox
 
@@ -36,11 +38,13 @@ async def test_starting_twice_attaches_and_the_command_runs_once(sandbox: LocalS
     assert (first.output, first.exit_code, count(sandbox)) == ("done\n", 0, 1)
 
 
-async def test_a_second_worker_attaches_to_the_first_ones_command(sandbox: LocalSandbox, client: SandboxClient) -> None:
+async def test_a_second_worker_attaches_to_the_first_ones_command(
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
+) -> None:
     other = await sandbox.client()
     start = command(client, "t1.s1.c1", *COUNT)
     paused = asyncio.create_task(client.start(start))
-    await asyncio.sleep(0.1)
+    await processes_live(other, 1)
     assert (await other.start(start)).output == "done\n"
     assert (await paused).output == "done\n"
     assert count(sandbox) == 1
@@ -55,11 +59,11 @@ async def test_a_finished_call_returns_its_stored_reply(sandbox: LocalSandbox, c
 
 
 async def test_the_command_outlives_the_connection_that_started_it(
-    sandbox: LocalSandbox, client: SandboxClient
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
 ) -> None:
     start = command(client, "t1.s1.c1", *COUNT)
     waiting = asyncio.create_task(client.start(start))
-    await asyncio.sleep(0.1)
+    await processes_live(client, 1)
     await client.close()
     with pytest.raises(SandboxConnectionLost):
         await waiting
@@ -67,10 +71,12 @@ async def test_the_command_outlives_the_connection_that_started_it(
     assert (reply.output, reply.exit_code, count(sandbox)) == ("done\n", 0, 1)
 
 
-async def test_a_cancelled_request_only_stops_waiting(sandbox: LocalSandbox, client: SandboxClient) -> None:
+async def test_a_cancelled_request_only_stops_waiting(
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
+) -> None:
     start = command(client, "t1.s1.c1", *COUNT)
     waiting = asyncio.create_task(client.start(start))
-    await asyncio.sleep(0.1)
+    await processes_live(client, 1)
     waiting.cancel()
     assert (await client.start(start)).output == "done\n"
     assert (await client.health()).live_processes == 0
@@ -78,12 +84,12 @@ async def test_a_cancelled_request_only_stops_waiting(sandbox: LocalSandbox, cli
 
 
 async def test_the_yield_time_counts_from_the_first_start(client: SandboxClient) -> None:
-    start = command(client, "t1.s1.c1", "sleep", "5", yield_time_ms=400)
+    start = command(client, "t1.s1.c1", "sleep", "60", yield_time_ms=1500)
     first = asyncio.create_task(client.start(start))
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(0.8)
     begin = asyncio.get_running_loop().time()
     reply = await client.start(start)
-    assert asyncio.get_running_loop().time() - begin < 0.35
+    assert asyncio.get_running_loop().time() - begin < 1.3
     assert reply == await first
     assert (reply.process, reply.exit_code) == (1, None)
 
@@ -102,10 +108,12 @@ async def test_a_forgotten_call_is_never_run_again(sandbox: LocalSandbox, client
     assert count(sandbox) == 1
 
 
-async def test_forgetting_an_open_call_leaves_it_alone(client: SandboxClient) -> None:
+async def test_forgetting_an_open_call_leaves_it_alone(
+    client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
+) -> None:
     start = command(client, "t1.s1.c1", *COUNT)
     waiting = asyncio.create_task(client.start(start))
-    await asyncio.sleep(0.1)
+    await processes_live(client, 1)
     await client.forget(["t1.s1.c1"])
     assert (await waiting).output == "done\n"
     assert (await client.start(start)).output == "done\n"
@@ -152,7 +160,7 @@ async def test_characters_that_do_not_match_the_digest_are_refused(client: Sandb
 async def test_a_repeated_write_is_written_once(client: SandboxClient) -> None:
     shell = await client.start(command(client, "t1.s1.c1", "cat", tty=True, yield_time_ms=100))
     assert shell.process is not None
-    write = characters(client, "t1.s1.c2", shell.process, "once\n", yield_time_ms=300)
+    write = characters(client, "t1.s1.c2", shell.process, "once\n", yield_time_ms=1500)
     first = await client.write(write)
     assert await client.write(write) == first
     assert first.output == "once\r\nonce\r\n"

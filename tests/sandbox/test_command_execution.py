@@ -12,7 +12,10 @@ from codex_sandbox.protocol import MAX_LIVE_PROCESSES, MAX_OUTPUT_BYTES, Refusal
 from codex_sandbox.testing import LocalSandbox, characters, command
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from codex_sandbox.client import SandboxClient
+    from codex_sandbox.protocol import CommandReply
 
 
 async def refused(request: object) -> str:
@@ -56,6 +59,12 @@ async def test_what_cannot_be_started_is_reported_as_by_a_shell(
     assert (await client.start(command(client, "t1.s1.c2", "echo", "fine"))).output == "fine\n"
 
 
+async def test_a_command_that_cannot_be_started_reports_no_more_than_asked_for(client: SandboxClient) -> None:
+    reply = await client.start(command(client, "t1.s1.c1", "x" * 100_000, max_output_bytes=100))
+    assert (len(reply.output), reply.omitted_at) == (100, 50)
+    assert reply.exit_code in (126, 127)
+
+
 async def test_directories_are_relative_to_the_workspace(sandbox: LocalSandbox, client: SandboxClient) -> None:
     (sandbox.workspace / "below").mkdir()
     reply = await client.start(command(client, "t1.s1.c1", "pwd", directory="below"))
@@ -93,12 +102,13 @@ async def test_without_input_a_command_reads_nothing(client: SandboxClient) -> N
     assert (reply.output, reply.exit_code) == ("", 0)
 
 
-async def test_a_command_yields_and_its_rest_is_read_later(client: SandboxClient) -> None:
-    script = "echo early; sleep 0.6; echo late; exit 4"
-    first = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=250))
+async def test_a_command_yields_and_its_rest_is_read_later(sandbox: LocalSandbox, client: SandboxClient) -> None:
+    script = "echo early; until [ -e go ]; do sleep 0.05; done; echo late; exit 4"
+    first = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=1000))
     assert (first.output, first.exit_code, first.process) == ("early\n", None, 1)
     empty = await client.write(characters(client, "t1.s1.c2", 1, yield_time_ms=0))
     assert (empty.output, empty.process) == ("", 1)
+    (sandbox.workspace / "go").touch()
     last = await client.write(characters(client, "t1.s1.c3", 1))
     assert (last.output, last.exit_code, last.process) == ("late\n", 4, None)
     assert await refused(client.write(characters(client, "t1.s1.c4", 1))) == RefusalCode.UNKNOWN_PROCESS
@@ -109,13 +119,16 @@ async def test_characters_for_a_command_without_a_terminal_are_refused(client: S
     assert await refused(client.write(characters(client, "t1.s1.c2", 1, "y\n"))) == RefusalCode.STDIN_CLOSED
 
 
-async def test_a_terminal_takes_input_and_control_characters(client: SandboxClient) -> None:
-    script = "tty; stty size; echo $TERM; read name; echo hello $name; sleep 60"
-    first = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, tty=True, yield_time_ms=400))
-    device, size, term = first.output.split("\r\n")[:3]
+async def test_a_terminal_takes_input_and_control_characters(
+    client: SandboxClient, read_until: Callable[[SandboxClient, CommandReply, str], Awaitable[str]]
+) -> None:
+    script = "tty; stty size; echo $TERM; echo ready; read name; echo hello $name; sleep 60"
+    started = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, tty=True, yield_time_ms=0))
+    first = await read_until(client, started, "ready")
+    device, size, term = first.split("\r\n")[:3]
     assert (device[:8], size, term) == ("/dev/pts", "24 80", "dumb")
-    greeted = await client.write(characters(client, "t1.s1.c2", 1, "Ada\n", yield_time_ms=300))
-    assert "hello Ada\r\n" in greeted.output
+    echoed = await client.write(characters(client, "t1.s1.c2", 1, "Ada\n", yield_time_ms=0))
+    await read_until(client, echoed, "hello Ada\r\n")
     interrupted = await client.write(characters(client, "t1.s1.c3", 1, "\x03"))
     assert (interrupted.signal, interrupted.exit_code) == ("SIGINT", 130)
 
@@ -153,7 +166,7 @@ async def test_binary_output_is_reported_and_breaks_nothing(client: SandboxClien
 async def test_a_daemon_that_holds_the_output_open_does_not_hold_up_the_reply(client: SandboxClient) -> None:
     begin = asyncio.get_running_loop().time()
     reply = await client.start(command(client, "t1.s1.c1", "sh", "-c", "sleep 30 & echo started"))
-    assert elapsed_since(begin) < 2
+    assert elapsed_since(begin) < 10
     assert (reply.output, reply.exit_code) == ("started\n", 0)
 
 
@@ -167,14 +180,14 @@ async def test_a_daemon_may_write_on_after_its_command_was_reported(
 
 
 async def test_output_of_a_child_just_after_the_end_is_still_read(client: SandboxClient) -> None:
-    reply = await client.start(command(client, "t1.s1.c1", "sh", "-c", "(sleep 0.02; echo child) & echo parent"))
-    assert reply.output == "parent\nchild\n"
+    reply = await client.start(command(client, "t1.s1.c1", "sh", "-c", "(echo child; exec sleep 30) & exit 0"))
+    assert reply.output == "child\n"
 
 
 async def test_a_command_that_closes_its_output_is_waited_for(client: SandboxClient) -> None:
     reply = await client.start(command(client, "t1.s1.c1", "sh", "-c", "exec >&- 2>&-; sleep 0.3; exit 5"))
     assert reply.exit_code == 5
-    assert reply.wall_time_seconds >= 0.3
+    assert reply.wall_time_seconds > 0.2
 
 
 async def test_too_many_live_processes_are_refused_until_one_ends(client: SandboxClient) -> None:

@@ -23,7 +23,7 @@ from codex_sandbox.structure import MAX_STRUCTURE_BYTES, check_structure
 from codex_sandbox.testing import SESSION, command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from codex_sandbox.testing import LocalSandbox
@@ -137,6 +137,7 @@ def reply(identifier: int, **changes: Any) -> bytes:
         lambda identifier: reply(identifier) + reply(identifier),
         lambda identifier: reply(identifier, exit_code="0"),
         lambda identifier: reply(identifier, exit_code=True),
+        lambda identifier: reply(identifier, output="x" * 40_001),
         lambda identifier: reply(identifier, output_bytes=-1),
         lambda identifier: reply(identifier, wall_time_seconds=1e300),
         lambda identifier: b'{"id": %d}\n' % identifier,
@@ -153,6 +154,7 @@ def reply(identifier: int, **changes: Any) -> bytes:
         "twice",
         "text for a number",
         "truth for a number",
+        "more output than asked for",
         "negative",
         "endless time",
         "neither",
@@ -218,12 +220,12 @@ async def test_a_sandbox_that_never_answers_is_given_up(tmp_path: Path, monkeypa
 
 
 async def test_a_killed_supervisor_fails_every_open_request_at_once(
-    sandbox: LocalSandbox, client: SandboxClient
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
 ) -> None:
     waiting = [
         asyncio.create_task(client.start(command(client, f"t1.s1.c{index}", "sleep", "300"))) for index in range(5)
     ]
-    await asyncio.sleep(0.2)
+    await processes_live(client, 5)
     await sandbox.kill()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(result) for result in results] == [SandboxConnectionLost] * 5

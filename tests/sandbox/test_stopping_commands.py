@@ -15,9 +15,11 @@ from codex_sandbox.process_tree import descendants, read_entry
 from codex_sandbox.testing import characters, command
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from codex_sandbox.client import SandboxClient
+    from codex_sandbox.protocol import CommandReply
     from codex_sandbox.testing import LocalSandbox
 
 
@@ -53,9 +55,10 @@ def daemon(*, environment: str = "os.environ", then: str = "time.sleep(300)") ->
     return (sys.executable, "-c", textwrap.dedent(script).replace("\n        ", "\n"))
 
 
-async def test_an_open_start_is_answered_when_its_turn_is_stopped(client: SandboxClient) -> None:
-    waiting = asyncio.create_task(client.start(command(client, "t1.s1.c1", "sh", "-c", "echo before; sleep 300")))
-    await asyncio.sleep(0.2)
+async def test_an_open_start_is_answered_when_its_turn_is_stopped(sandbox: LocalSandbox, client: SandboxClient) -> None:
+    script = "echo before; echo $$ > mark; sleep 300"
+    waiting = asyncio.create_task(client.start(command(client, "t1.s1.c1", "sh", "-c", script)))
+    await written(sandbox.workspace / "mark")
     assert await client.stop(turn_prefix="t1.") == 0
     reply = await waiting
     assert (reply.output, reply.signal, reply.exit_code) == ("before\n", "SIGTERM", 143)
@@ -64,8 +67,10 @@ async def test_an_open_start_is_answered_when_its_turn_is_stopped(client: Sandbo
 
 async def test_children_and_grandchildren_in_the_group_die(sandbox: LocalSandbox, client: SandboxClient) -> None:
     script = "sleep 300 & (sleep 300 & sleep 300) & wait"
-    await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=300))
-    assert len(living(sandbox)) >= 4
+    await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=0))
+    async with asyncio.timeout(10):
+        while len(living(sandbox)) < 4:
+            await asyncio.sleep(0.02)
     await client.stop(turn_prefix="t1.")
     assert living(sandbox) == []
 
@@ -92,26 +97,34 @@ async def test_a_daemon_that_claims_another_turn_dies(sandbox: LocalSandbox, cli
     assert not alive(pid)
 
 
-async def test_a_daemon_of_an_earlier_turn_lives_on(sandbox: LocalSandbox, client: SandboxClient) -> None:
+async def test_a_daemon_of_an_earlier_turn_lives_on(
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
+) -> None:
     await client.start(command(client, "t1.s1.c1", *daemon(environment="{}")))
     (pid,) = await written(sandbox.workspace / "daemon")
     # The start of a process is known to a hundredth of a second.
     await asyncio.sleep(0.05)
     running = asyncio.create_task(client.start(command(client, "t2.s1.c1", "sleep", "300")))
-    await asyncio.sleep(0.1)
+    await processes_live(client, 1)
     await client.stop(turn_prefix="t2.")
     assert (await running).signal == "SIGTERM"
     assert alive(pid)
 
 
-async def test_what_ignores_sigterm_is_killed_after_the_grace(sandbox: LocalSandbox, client: SandboxClient) -> None:
+async def test_what_ignores_sigterm_is_killed_after_the_grace(
+    sandbox: LocalSandbox,
+    client: SandboxClient,
+    read_until: Callable[[SandboxClient, CommandReply, str], Awaitable[str]],
+) -> None:
     script = "trap '' TERM; echo armed; while true; do sleep 300; done"
-    await client.start(command(client, "t1.s1.c1", "bash", "-c", script, yield_time_ms=300))
+    started = await client.start(command(client, "t1.s1.c1", "bash", "-c", script, yield_time_ms=0))
+    await read_until(client, started, "armed")
     waiting = asyncio.create_task(client.write(characters(client, "t1.s2.c1", 1)))
-    await asyncio.sleep(0.1)
+    # The write must have arrived before its turn is stopped.
+    await client.health()
     begin = asyncio.get_running_loop().time()
     assert await client.stop(turn_prefix="t1.") == 0
-    assert 0.9 < asyncio.get_running_loop().time() - begin < 5
+    assert 0.9 < asyncio.get_running_loop().time() - begin < 8
     assert (await waiting).signal == "SIGKILL"
     assert living(sandbox) == []
 
@@ -131,9 +144,10 @@ async def test_other_turns_and_other_calls_go_on(client: SandboxClient) -> None:
     assert (await client.health()).live_processes == 1
 
 
-async def test_the_output_of_a_stopped_command_can_still_be_read(client: SandboxClient) -> None:
-    await client.start(command(client, "t1.s1.c1", "sh", "-c", "sleep 0.3; echo late; sleep 300", yield_time_ms=50))
-    await asyncio.sleep(0.6)
+async def test_the_output_of_a_stopped_command_can_still_be_read(sandbox: LocalSandbox, client: SandboxClient) -> None:
+    script = "sleep 0.3; echo late; echo $$ > mark; sleep 300"
+    await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=0))
+    await written(sandbox.workspace / "mark")
     await client.stop(turn_prefix="t1.")
     reply = await client.write(characters(client, "t2.s1.c1", 1))
     assert (reply.output, reply.signal) == ("late\n", "SIGTERM")
@@ -148,17 +162,20 @@ async def test_orphans_that_ended_are_reaped(sandbox: LocalSandbox, client: Sand
 
 
 async def test_sigterm_ends_the_supervisor_and_everything_below_it(
-    sandbox: LocalSandbox, client: SandboxClient
+    sandbox: LocalSandbox,
+    client: SandboxClient,
+    read_until: Callable[[SandboxClient, CommandReply, str], Awaitable[str]],
 ) -> None:
     await client.start(command(client, "t1.s1.c1", *daemon(then="import signal; signal.pause()")))
     (pid,) = await written(sandbox.workspace / "daemon")
-    stubborn = "trap '' TERM; while true; do sleep 300; done"
-    await client.start(command(client, "t2.s1.c1", "bash", "-c", stubborn, yield_time_ms=300))
+    stubborn = "trap '' TERM; echo armed; while true; do sleep 300; done"
+    started = await client.start(command(client, "t2.s1.c1", "bash", "-c", stubborn, yield_time_ms=0))
+    await read_until(client, started, "armed")
     everything = living(sandbox)
     assert pid in everything
     begin = asyncio.get_running_loop().time()
     assert await sandbox.stop() == 0
-    assert asyncio.get_running_loop().time() - begin < 2
+    assert asyncio.get_running_loop().time() - begin < 5
     assert [pid for pid in everything if alive(pid)] == []
     assert not client.usable
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,7 +16,7 @@ from codex_client.model_server.testing import ScriptedModel
 from codex_journal.journal import Journal
 from codex_journal.testing import sqlite_journal
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver, make_worker, temporal_dev_server
+from codex_worker.testing import RunningWorker, SessionDriver, WorkerProcess, make_worker, temporal_dev_server
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -99,3 +100,38 @@ def open_session(driver: SessionDriver, sandbox: LocalSandbox) -> Callable[[str]
         await driver.open(prompt, address_of(sandbox))
 
     return open_with
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+async def worker_processes(
+    temporal_address: str, tmp_path: Path, journal: Journal, model: ScriptedModel, task_queue: str
+) -> AsyncIterator[Callable[[], Awaitable[WorkerProcess]]]:
+    """Start worker processes on the test's journal; whatever is left of them is killed in the end."""
+    started: list[WorkerProcess] = []
+
+    async def start() -> WorkerProcess:
+        process = WorkerProcess(
+            log=tmp_path / f"worker-{len(started)}.log",
+            environment={
+                "TEMPORAL_ADDRESS": temporal_address,
+                "CODEX_TASK_QUEUE": task_queue,
+                "CODEX_DATABASE_URL": f"sqlite+aiosqlite:///{tmp_path / 'journal.db'}",
+                "OPENAI_BASE_URL": model.base_url,
+                "OPENAI_API_KEY": "test-key",
+                "CODEX_MODEL": "scripted",
+                "METRICS_PORT": str(free_port()),
+            },
+        )
+        started.append(process)
+        await process.start()
+        return process
+
+    yield start
+    for process in started:
+        await process.end()

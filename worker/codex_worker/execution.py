@@ -13,6 +13,7 @@ from codex_sandbox.client import SandboxClient
 from codex_sandbox.errors import SandboxConnectionLost, SandboxRefused
 from codex_sandbox.protocol import CommandReply, RefusalCode, StartCommand, WriteCharacters
 from codex_worker.gate import require_allowed
+from codex_worker.handover import until_shutdown
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.reply import output_of, result_row
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
@@ -81,9 +82,9 @@ class Executor:
             return self._lost(call, kept=await self._workspace_kept(session))
         try:
             if call.tool == WRITE_STDIN:
-                reply = await sandbox.write(write_of(call, intent.boot_id))
+                reply = await until_shutdown(sandbox.write(write_of(call, intent.boot_id)))
             else:
-                reply = await sandbox.start(command_of(call, intent.boot_id))
+                reply = await until_shutdown(sandbox.start(command_of(call, intent.boot_id)))
         except SandboxRefused as refusal:
             return await self._refused(session, call, refusal)
         except SandboxConnectionLost:

@@ -9,11 +9,15 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
+import sys
 import sysconfig
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -47,7 +51,7 @@ from codex_worker.sandboxes import Sandboxes
 from codex_worker.transcript import Transcripts
 from codex_worker.worker import build_worker
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 # What the servers we start are tuned to: one shard is paced to 20 tasks per second otherwise.
 DEV_SERVER_OPTIONS = (
@@ -178,6 +182,7 @@ class SessionDriver:
             task_queue=self.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            task_timeout=timedelta(seconds=names.WORKFLOW_TASK_TIMEOUT_SECONDS),
         )
 
     async def say(self, text: str, delivery: Delivery = Delivery.STEER) -> int:
@@ -233,3 +238,43 @@ class SessionDriver:
             rows = [(row.seq, row.kind.value, row.payload) for row in await self.journal.read(self.session)]
             raise AssertionError(f"not reached within {PATIENCE_SECONDS} s; the journal holds {rows}") from None
         return events
+
+
+class WorkerProcess:
+    """A worker as the cluster runs it: a process of its own that can be killed, paused and told to stop."""
+
+    def __init__(self, *, log: Path, environment: Mapping[str, str]) -> None:
+        self.log = log
+        self._environment = {**os.environ, **environment}
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self._environment['METRICS_PORT']}/metrics"
+
+    async def start(self) -> None:
+        """Start it and wait until it polls for work."""
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "codex_worker", stderr=log, stdout=log, env=self._environment
+            )
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while b"worker ready" not in self.log.read_bytes():
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"the worker did not start: {self.log.read_text()}")
+                await asyncio.sleep(0.02)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def end(self) -> None:
+        """Kill it if it still runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()

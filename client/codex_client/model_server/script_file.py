@@ -58,8 +58,8 @@ def _locate(node: yaml.Node | None, location: tuple[Any, ...]) -> tuple[int, str
             line = node.start_mark.line + 1
             field += f"[{part}]"
             continue
-        # pydantic adds the tags of unions to a location; they are no fields of the document.
-        if not isinstance(node, yaml.MappingNode):
+        # A single fault is written without the list that it is in.
+        if not isinstance(node, yaml.MappingNode) or isinstance(part, int):
             continue
         found = [(key, value) for key, value in node.value if key.value == str(part)]
         if found:

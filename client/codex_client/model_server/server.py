@@ -38,6 +38,8 @@ class RecordedRequest:
     """Parsed JSON; None where it was none."""
     size: int
     """Bytes."""
+    peer: str = ""
+    """Address and port of the client; the same for requests on one connection."""
     conversation: int | None = None
     """Index in the script; None: refused before it was chosen; -1: none matched."""
     reply: int | None = None
@@ -91,7 +93,7 @@ class ModelServer:
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
-        recorded = self._record(raw)
+        recorded = self._record(raw, request)
         try:
             if recorded.body is None:
                 raise RequestRefused("We could not parse the JSON body of your request.")
@@ -108,13 +110,14 @@ class ModelServer:
         size = self._cache.measure(body, items, recorded.size)
         return await self._answer(request, Answer(body, choice, fault, size))
 
-    def _record(self, raw: bytes) -> RecordedRequest:
+    def _record(self, raw: bytes, request: web.Request) -> RecordedRequest:
         self._received += 1
         try:
             body = json.loads(raw)
         except ValueError:
             body = None
-        recorded = RecordedRequest(self._received, time.time(), body, len(raw))
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        recorded = RecordedRequest(self._received, time.time(), body, len(raw), str(peer))
         self.requests.append(recorded)
         kept = sum(one.size for one in self.requests)
         while len(self.requests) > MAX_RECORDED_REQUESTS or (kept > MAX_RECORDED_BYTES and len(self.requests) > 1):
@@ -127,11 +130,12 @@ class ModelServer:
             await asyncio.sleep(reply.delay_seconds)
             status, headers, error = refusal(fault)
             return web.json_response(error, status=status, headers=headers)
-        if fault and fault.after_events == 0:
+        streamed = bool(answer.body.get("stream"))
+        if fault and (fault.after_events == 0 or (fault.after_events and not streamed)):
             return _drop(request, web.Response())
         if fault and fault.garbage in (Garbage.HTML, Garbage.SSE, Garbage.JSON):
             return _GARBAGE[fault.garbage]()
-        if answer.body.get("stream"):
+        if streamed:
             return await _stream(request, answer)
         await asyncio.sleep(reply.delay_seconds)
         return web.json_response(answer.end()["response"])

@@ -48,7 +48,9 @@ def repository(tmp_path: Path, trap: Path) -> Path:
     git(folder, "init")
     (folder / ".gitattributes").write_text("*.txt diff=trapped\n")
     signer = tmp_path / "signer"
-    signer.write_text("#!/bin/sh\necho '[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n")
+    signer.write_text(
+        "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\necho '-----BEGIN PGP SIGNATURE-----'\n"
+    )
     signer.chmod(0o755)
     for text, signed in (("one", "--no-gpg-sign"), ("two", "--no-gpg-sign"), ("signed", "--gpg-sign=a")):
         (folder / "a.txt").write_text(f"{text}\n")
@@ -84,7 +86,7 @@ def repository(tmp_path: Path, trap: Path) -> Path:
         ("git diff", "+three"),
         ("git show", "+signed"),
         ("git log -p", "+one"),
-        ("git log -1 '--format=%G?:%s'", "E:signed"),
+        ("git log -1 '--format=%G?:%s'", "N:signed"),
         ("git branch", "* main"),
         ("git diff | cat", "+three"),
     ],

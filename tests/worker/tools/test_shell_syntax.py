@@ -20,7 +20,7 @@ from codex_worker.tools.shell_syntax import NotPlain, PlainCommand, parse_plain_
 # its own, for the two sides of a pipe write at the same time.
 RECORD_EVERY_COMMAND = """
 PATH=/nonexistent
-command_not_found_handle() { printf '%s\\0' "$@" >"$BASHPID.$EPOCHREALTIME"; }
+command_not_found_handle() { printf '%s\\0' "$@" >"$folder/$BASHPID.$EPOCHREALTIME"; }
 """
 
 
@@ -28,20 +28,29 @@ def words(script: str) -> list[tuple[str, ...]]:
     return [command.words for command in parse_plain_commands(script)]
 
 
-def commands_run_by_bash(script: str) -> Counter[tuple[str, ...]]:
-    """Run a script in which every command succeeds; return the words of each command that ran."""
+def commands_run_by_bash(scripts: Sequence[str]) -> list[Counter[tuple[str, ...]]]:
+    """Run scripts in which every command succeeds; return for each the words of each command that ran."""
     with tempfile.TemporaryDirectory() as folder:
+        steps = [RECORD_EVERY_COMMAND]
+        for number, script in enumerate(scripts):
+            Path(folder, str(number)).mkdir()
+            steps.append(f"folder={number}; eval {shlex.quote(script)} || echo refused {number}")
         done = subprocess.run(
-            ["bash", "--noprofile", "--norc", "-c", f"{RECORD_EVERY_COMMAND}eval {shlex.quote(script)}"],
+            ["bash", "--noprofile", "--norc", "-c", "\n".join(steps)],
             env={"LC_ALL": "C.UTF-8"},
             cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=20,
-            check=False,
+            text=True,
+            timeout=60,
         )
-        assert (done.returncode, done.stderr) == (0, b""), f"bash refuses {script!r}: {done.stderr!r}"
-        return Counter(tuple(record.read_bytes().decode().split("\0")[:-1]) for record in Path(folder).iterdir())
+        assert done.stdout + done.stderr == "", f"bash refuses one of {scripts!r}"
+        return [
+            Counter(
+                tuple(record.read_bytes().decode().split("\0")[:-1]) for record in Path(folder, str(number)).iterdir()
+            )
+            for number in range(len(scripts))
+        ]
 
 
 def commands_expected(commands: Sequence[PlainCommand]) -> Counter[tuple[str, ...]]:
@@ -207,7 +216,7 @@ operator = st.sampled_from(
 
 
 @st.composite
-def scripts(draw: st.DrawFn) -> str:
+def plain_scripts(draw: st.DrawFn) -> str:
     pieces = []
     for position in range(draw(st.integers(1, 4))):
         pieces += [draw(operator)] if position else []
@@ -215,28 +224,39 @@ def scripts(draw: st.DrawFn) -> str:
     return "".join(pieces) + draw(st.sampled_from(["", ";", "\n", " # p", " \\\n", "\n\n"]))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(scripts())
-def test_bash_runs_the_same_words_for_a_script_and_for_what_was_parsed_of_it(script: str) -> None:
-    try:
-        commands = parse_plain_commands(script)
-    except NotPlain:
-        assume(False)
-    expected = commands_expected(commands)
-    assert commands_run_by_bash(script) == expected
-    assert commands_run_by_bash(render(commands)) == expected
+def assert_bash_agrees(scripts: Sequence[str]) -> None:
+    """Compare the words of each accepted script, as written and as rendered, with those that bash passes."""
+    sources, expected = [], []
+    for script in scripts:
+        try:
+            commands = parse_plain_commands(script)
+        except NotPlain:
+            continue
+        sources += [script, render(commands)]
+        expected += [commands_expected(commands)] * 2
+    assume(sources)
+    assert commands_run_by_bash(sources) == expected
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
-@given(st.text("pqz'\"\\ \n\t;&|#$~={}*!-^0", min_size=1, max_size=24).map(lambda text: "z " + text))
-def test_bash_agrees_about_arbitrary_text_that_was_accepted(script: str) -> None:
-    try:
-        commands = parse_plain_commands(script)
-    except NotPlain:
-        assume(False)
-    expected = commands_expected(commands)
-    assert commands_run_by_bash(script) == expected
-    assert commands_run_by_bash(render(commands)) == expected
+thorough = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@thorough
+@given(st.lists(plain_scripts(), min_size=5, max_size=12))
+def test_bash_runs_the_same_words_for_a_script_and_for_what_was_parsed_of_it(scripts: list[str]) -> None:
+    assert_bash_agrees(scripts)
+
+
+arbitrary_text = st.one_of(
+    st.text("pqz'\"\\ \n\t;&|#$~={}*!-^0", min_size=1, max_size=16),
+    st.text("pq$\\\\'`{ )|", max_size=6).map(lambda text: f'"{text}"'),
+)
+
+
+@thorough
+@given(st.lists(arbitrary_text, min_size=10, max_size=40))
+def test_bash_agrees_about_arbitrary_text_that_was_accepted(texts: list[str]) -> None:
+    assert_bash_agrees([f"z {text}" for text in texts])
 
 
 def test_hostile_nesting_costs_little() -> None:

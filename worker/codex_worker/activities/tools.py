@@ -17,6 +17,7 @@ from codex_worker import errors
 from codex_worker.activities.session import journal_errors, session_record
 from codex_worker.execution import Executor
 from codex_worker.gate import NotAllowed
+from codex_worker.handover import WorkerStopping
 from codex_worker.heartbeat import heartbeating
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
 
@@ -33,7 +34,7 @@ def sandbox_errors() -> Iterator[None]:
         raise ApplicationError(
             str(error), error.reason, type=errors.SANDBOX_NOT_READY, next_retry_delay=SANDBOX_RETRY
         ) from error
-    except SandboxError as error:
+    except (SandboxError, WorkerStopping) as error:
         raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=RECONNECT) from error
     except NotAllowed as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MIN_OUTPUT_TOKENS = 16  # the API refuses less
+# Models refuse a cap above what they can give, which for the smallest in use is this; a larger cap is left out.
+MAX_OUTPUT_TOKENS_CAP = 16_384
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ModelRequest:
     reasoning_effort: str | None = None
     """As the API spells it: low, medium, high."""
     max_output_tokens: int | None = None
-    """Raised to the API's minimum of 16."""
+    """What is left of a budget: raised to the API's minimum of 16, left out above 16,384."""
     text_format: Mapping[str, Any] | None = None
     """A JSON schema the final answer must follow, as the API's text.format."""
 
@@ -47,7 +49,7 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     }
     if request.reasoning_effort is not None:
         body["reasoning"] = {"effort": request.reasoning_effort.lower()}
-    if request.max_output_tokens is not None:
+    if request.max_output_tokens is not None and request.max_output_tokens <= MAX_OUTPUT_TOKENS_CAP:
         body["max_output_tokens"] = max(MIN_OUTPUT_TOKENS, request.max_output_tokens)
     if request.text_format is not None:
         body["text"] = {"format": dict(request.text_format)}

@@ -1,0 +1,52 @@
+{{/* What operator and worker are told about each other, about sandboxes and about model providers. */}}
+
+{{/* Labels of worker pods as k=v,k=v: the only pods that may connect to sandboxes. */}}
+{{- define "codex.workerSelector" -}}
+app.kubernetes.io/name=codex-temporal,app.kubernetes.io/instance={{ .Release.Name }},app.kubernetes.io/component=worker
+{{- end }}
+
+{{/* Addresses that no sandbox may reach, as name=host:port,name=host:port. */}}
+{{- define "codex.sandboxProbes" -}}
+{{- $probes := dict "temporal" (include "codex.temporalAddress" .) "database" (printf "%s:%v" (include "codex.databaseHost" .) .Values.database.port) -}}
+{{- $all := list -}}
+{{- range $name, $address := merge $probes .Values.sandbox.probes -}}
+{{- $all = append $all (printf "%s=%s" $name $address) -}}
+{{- end -}}
+{{- join "," $all -}}
+{{- end }}
+
+{{/* Ingress rules of a pod that offers nothing but metrics. */}}
+{{- define "codex.metricsIngress" -}}
+- ports: [{protocol: TCP, port: 9090}]
+  from:
+  - namespaceSelector: {}
+    podSelector:
+      matchExpressions:
+      - {key: app.kubernetes.io/name, operator: NotIn, values: [codex-sandbox]}
+{{- end }}
+
+{{/* The providers as given, or the trial's scripted model. */}}
+{{- define "codex.providersInUse" -}}
+{{- if .Values.providers -}}
+{{ toYaml .Values.providers }}
+{{- else -}}
+default:
+  baseUrl: http://codex-model.{{ .Release.Namespace }}.svc:8089/v1
+  secretName: codex-model
+  defaultModel: scripted
+{{- end -}}
+{{- end }}
+
+{{/* providers.yaml as the worker reads it. */}}
+{{- define "codex.providers" -}}
+providers:
+{{- range $name, $provider := (include "codex.providersInUse" . | fromYaml) }}
+  {{ $name }}:
+    baseUrl: {{ $provider.baseUrl | quote }}
+    {{- if $provider.secretName }}
+    apiKeyFile: {{ printf "/etc/codex/providers/%s/api-key" $name | quote }}
+    {{- end }}
+    defaultModel: {{ $provider.defaultModel | quote }}
+    namespaces: {{ $provider.namespaces | default (list "*") | toJson }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,187 @@
+"""For tests: an operator in this process, and a person and a kubelet who act on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from codex_api.names import API_VERSION, APPROVAL_PREFIX, APPROVED_BY_PREFIX, KIND, LABEL_SESSION_UID
+from codex_journal.journal import Journal
+from codex_operator import resource_paths
+from codex_operator.assembly import assemble, prepare_cluster, run_operator
+from codex_operator.cluster_api import ClusterApi, Manifest, NotFound, load_configuration
+from codex_operator.operator_context import OperatorContext
+from codex_operator.sandbox_objects import MAIN_CONTAINER
+from codex_operator.settings import Settings
+from codex_operator.workflows import Workflows, connect
+
+MERGE_PATCH = "application/merge-patch+json"
+PATIENCE_SECONDS = 20.0
+LOOK_AGAIN_SECONDS = 0.02
+
+T = TypeVar("T")
+
+
+async def eventually(
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], seconds: float = PATIENCE_SECONDS
+) -> T:
+    """Look until it holds and return what was seen; raises AssertionError showing the last sight."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        seen = await look()
+        if holds(seen):
+            return seen
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not within {seconds} s; last seen: {seen}")
+        await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+
+@dataclass
+class RunningOperator:
+    """One operator with connections of its own, as a process would have them."""
+
+    settings: Settings
+    full_pass_seconds: float = 60.0
+    finalizer_seconds: float = 5.0
+    context: OperatorContext | None = None
+    _task: asyncio.Task[None] | None = None
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        settings = self.settings
+        api = ClusterApi(await load_configuration(settings.kubeconfig))
+        self._stack.push_async_callback(api.close)
+        journal = await Journal.connect(settings.database_url, application="operator")
+        self._stack.push_async_callback(journal.close)
+        client = await connect(settings.temporal_target, settings.temporal_namespace)
+        installation, authority = await prepare_cluster(api, settings)
+        self.context = assemble(
+            settings,
+            api=api,
+            journal=journal,
+            workflows=Workflows(client, settings.task_queue),
+            installation=installation,
+            authority=authority,
+            full_pass_seconds=self.full_pass_seconds,
+            finalizer_seconds=self.finalizer_seconds,
+        )
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(run_operator(self.context, self._stop, ready=ready))
+        await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End as on SIGTERM; raises what the operator died of."""
+        self._stop.set()
+        assert self._task is not None
+        try:
+            await asyncio.wait_for(self._task, PATIENCE_SECONDS)
+        finally:
+            await self._stack.aclose()
+
+
+@dataclass
+class ClusterUser:
+    """Does to one namespace of a real API server what people, the stamping policy and a kubelet do."""
+
+    api: ClusterApi
+    namespace: str
+    _addresses: Any = field(default_factory=lambda: itertools.count(2))
+
+    async def create_namespace(self) -> None:
+        await self.api.create(resource_paths.NAMESPACES, {"metadata": {"name": self.namespace}})
+
+    async def create_session(self, name: str, prompt: str = "Do it.", **spec: Any) -> str:
+        """Create a CodexSession and return its uid."""
+        manifest = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {"prompt": prompt, **spec},
+        }
+        created = await self.api.create(resource_paths.sessions(self.namespace), manifest)
+        uid: str = created["metadata"]["uid"]
+        return uid
+
+    async def session(self, name: str) -> Manifest:
+        return await self.api.get(resource_paths.session(self.namespace, name))
+
+    async def status(self, name: str) -> Manifest:
+        status: Manifest = (await self.session(name)).get("status") or {}
+        return status
+
+    async def condition(self, name: str, kind: str) -> Manifest:
+        """Return a condition of the session, or an empty object."""
+        conditions = (await self.status(name)).get("conditions") or []
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    async def patch_session(self, name: str, patch: Mapping[str, Any]) -> None:
+        path = resource_paths.session(self.namespace, name)
+        await self.api.request("PATCH", path, body=dict(patch), content_type=MERGE_PATCH)
+
+    async def decide(self, name: str, approval_id: str, value: str, user: str | None = "alice") -> None:
+        """Annotate a decision, with the stamp that the chart's policy adds unless ``user`` is None."""
+        annotations = {APPROVAL_PREFIX + approval_id: value}
+        if user is not None:
+            annotations[APPROVED_BY_PREFIX + approval_id] = user
+        await self.patch_session(name, {"metadata": {"annotations": annotations}})
+
+    async def delete_session(self, name: str) -> None:
+        await self.api.delete(resource_paths.session(self.namespace, name))
+
+    async def exists(self, name: str) -> bool:
+        try:
+            await self.session(name)
+        except NotFound:
+            return False
+        return True
+
+    async def pods(self, uid: str) -> list[Manifest]:
+        found = await self.api.get(resource_paths.pods(self.namespace), {"labelSelector": f"{LABEL_SESSION_UID}={uid}"})
+        pods: list[Manifest] = found["items"]
+        return pods
+
+    async def events(self) -> list[Manifest]:
+        """Return the namespace's Events."""
+        events: list[Manifest] = (await self.api.get(resource_paths.events(self.namespace)))["items"]
+        return events
+
+    async def set_pod_status(self, name: str, status: Mapping[str, Any]) -> None:
+        path = f"{resource_paths.pod(self.namespace, name)}/status"
+        await self.api.request("PATCH", path, body={"status": dict(status)}, content_type=MERGE_PATCH)
+
+    async def run_pod(self, name: str) -> str:
+        """Let a pod run and be ready, as a kubelet would report it; return its address."""
+        address = f"10.9.{next(self._addresses) // 250}.{next(self._addresses) % 250 + 1}"
+        container = {"name": MAIN_CONTAINER, "image": "x", "imageID": "x", "ready": True, "restartCount": 0}
+        status = {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{**container, "state": {"running": {}}}],
+        }
+        await self.set_pod_status(name, status)
+        return address
+
+    async def clean_up(self) -> None:
+        """Remove all sessions of the namespace, held by a finalizer or not; no operator may run meanwhile."""
+        for item in (await self.api.get(resource_paths.sessions(self.namespace)))["items"]:
+            name = item["metadata"]["name"]
+            with suppress(NotFound):
+                await self.delete_session(name)
+                await self.patch_session(name, {"metadata": {"finalizers": None}})
+
+
+async def cluster_user(kubeconfig: Path, namespace: str) -> ClusterUser:
+    """Connect; the caller closes ``api``."""
+    return ClusterUser(ClusterApi(await load_configuration(kubeconfig)), namespace)

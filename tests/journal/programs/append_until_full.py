@@ -1,0 +1,32 @@
+"""Append to SESSION at URL until no file may grow any more, then with room again; print every confirmed claim."""
+
+import asyncio
+import resource
+import sys
+
+from codex_api.rows import RowKind
+from codex_journal.errors import JournalUnavailable
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
+
+ROWS = [NewRow(RowKind.EVENT, {"text": "x" * 20_000})] * 3
+LIMIT_BYTES = 1_000_000
+
+
+async def main(url: str, session: str) -> None:
+    journal = await Journal.connect(url, application="test")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, resource.RLIM_INFINITY))
+    for n in range(100):
+        try:
+            await journal.append(session, f"claim/{n}", ROWS)
+        except JournalUnavailable:
+            print("full", flush=True)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            await journal.append(session, f"claim/{n}", ROWS)
+            print(f"claim/{n}", flush=True)
+            break
+        print(f"claim/{n}", flush=True)
+    await journal.close()
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,33 @@
+"""End turn 1 of SESSION at URL, but stop (SIGSTOP) while holding the session's lock; say what came of it."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from codex_journal.errors import JournalUnavailable
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow, TurnEnding
+from codex_journal.testing import event_row
+
+
+def build(ending: TurnEnding) -> Sequence[NewRow]:
+    print("holding the lock", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return [event_row(1, "TurnAborted")]
+
+
+async def main(url: str, session: str) -> None:
+    journal = await Journal.connect(url, application="paused")
+    try:
+        await journal.end_turn(session, 1, build)
+        print("ended", flush=True)
+    except JournalUnavailable:
+        print("unavailable", flush=True)
+        again = await journal.end_turn(session, 1, lambda _: [event_row(1, "TurnComplete")])
+        print(f"inserted={again.inserted}", flush=True)
+    await journal.close()
+
+
+asyncio.run(main(*sys.argv[1:]))

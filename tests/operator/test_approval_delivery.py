@@ -1,0 +1,202 @@
+"""Decisions on their way from an annotation to the workflow: none lost, none repeated."""
+
+from __future__ import annotations
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from codex_api import names
+from codex_api.approvals import Decision, DecisionKind
+from codex_api.rows import Classification, RowKind, ToolCallPayload
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
+from codex_operator.settings import Settings
+from codex_operator.testing import ClusterUser, RunningOperator, eventually
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.temporal]
+
+ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
+
+
+async def ask(journal: Journal, uid: str, approval_id: str = ID, *, truncated: bool = False) -> None:
+    """Journal what a worker journals when a command needs a decision."""
+    call = ToolCallPayload(
+        call_id=f"call/{approval_id}",
+        provider_call_id="x",
+        index=0,
+        tool="exec_command",
+        classification=Classification.ASK,
+        approval_id=approval_id,
+        preview="make test",
+        truncated=truncated,
+    )
+    event = {
+        "type": "ExecApprovalRequest",
+        "turn": 1,
+        "approval_id": approval_id,
+        "call_id": call.call_id,
+        "request_time": "2026-01-02T03:04:05Z",
+        "expiration_time": "2026-01-02T04:04:05Z",
+    }
+    rows = [NewRow(RowKind.TOOL_CALL, call.model_dump(mode="json"), 1, 1), NewRow(RowKind.EVENT, event, 1)]
+    await journal.append(uid, f"approval/{approval_id}/requested", rows)
+
+
+async def acknowledge(journal: Journal, uid: str, approval_id: str = ID) -> None:
+    """Journal what the workflow journals once it knows of a decision."""
+    event = {
+        "type": "ApprovalDecided",
+        "turn": 1,
+        "approval_id": approval_id,
+        "call_id": f"call/{approval_id}",
+        "decision": "approve",
+        "decided_by": "alice",
+    }
+    await journal.append(uid, f"approval/{approval_id}/decided", [NewRow(RowKind.EVENT, event, 1)])
+
+
+class Signals:
+    """Reads the signals that a session's workflow got, from its history."""
+
+    def __init__(self, temporal: Client, user: ClusterUser, name: str) -> None:
+        self._temporal, self._user, self._name = temporal, user, name
+
+    async def __call__(self) -> list[str]:
+        workflow = (await self._user.status(self._name)).get("workflow")
+        if workflow is None:
+            return []
+        history = await self._temporal.get_workflow_handle(workflow["id"]).fetch_history()
+        return [
+            event.workflow_execution_signaled_event_attributes.signal_name
+            for event in history.events
+            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+        ]
+
+
+@pytest.fixture
+def signals(temporal: Client, user: ClusterUser) -> Signals:
+    return Signals(temporal, user, "x")
+
+
+async def test_an_annotation_becomes_a_decision_and_one_signal(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: journal.session(uid), bool)
+        await ask(journal, uid)
+        await eventually(lambda: user.status("x"), lambda s: s.get("pendingApprovals"))
+        await user.decide("x", ID, "approve")
+        assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
+    standing, _ = (await journal.decisions(uid))[ID]
+    assert standing == Decision(ID, DecisionKind.APPROVE, "", "alice")
+
+
+async def test_the_same_state_seen_again_and_again_is_delivered_once(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings, full_pass_seconds=0.1):
+        uid = await user.create_session("x")
+        await eventually(lambda: journal.session(uid), bool)
+        await ask(journal, uid)
+        await user.decide("x", ID, "deny: not now")
+        await eventually(signals, bool)
+        for number in range(5):
+            await user.patch_session("x", {"metadata": {"labels": {"n": str(number)}}})
+            await user.patch_session("x", {"metadata": {"annotations": {"n": str(number)}}})
+        await acknowledge(journal, uid)
+        await eventually(lambda: user.status("x"), lambda s: s["events"][-1]["type"] == "ApprovalDecided")
+        assert await signals() == [names.SIGNAL_APPROVAL]
+
+
+async def test_what_was_annotated_while_the_operator_was_down_is_delivered_by_the_next_one(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
+        await ask(journal, uid)
+    await user.decide("x", ID, "abort")
+    async with RunningOperator(settings):
+        assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
+    assert (await journal.decisions(uid))[ID][0].kind is DecisionKind.ABORT
+
+
+async def test_an_operator_that_dies_between_journal_and_signal_loses_nothing(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
+        await ask(journal, uid)
+    # It had journaled the decision when it died, and the annotation was removed since.
+    await journal.decide(uid, Decision(ID, DecisionKind.APPROVE, "", "alice"))
+    async with RunningOperator(settings):
+        assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
+
+
+async def test_an_acknowledged_decision_is_not_repeated_after_a_restart(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
+        await ask(journal, uid)
+        await user.decide("x", ID, "approve")
+        await eventually(signals, bool)
+        await acknowledge(journal, uid)
+    async with RunningOperator(settings, full_pass_seconds=0.1):
+        await ask(journal, uid, "t1-c1-second")
+        await user.decide("x", "t1-c1-second", "approve")
+        await eventually(lambda: journal.decisions(uid, ["t1-c1-second"]), bool)
+        assert await eventually(signals, lambda s: len(s) > 1) == [names.SIGNAL_APPROVAL] * 2
+
+
+async def test_a_decision_starts_the_workflow_again_where_it_was_lost(
+    user: ClusterUser, settings: Settings, journal: Journal, temporal: Client
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        status = await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
+        await ask(journal, uid)
+        handle = temporal.get_workflow_handle(status["workflow"]["id"])
+        await handle.terminate("lost")
+        await user.decide("x", ID, "approve")
+        later = await eventually(
+            lambda: user.status("x"), lambda s: s["workflow"]["runId"] != status["workflow"]["runId"]
+        )
+    described = await temporal.get_workflow_handle(later["workflow"]["id"]).describe()
+    assert described.run_id == later["workflow"]["runId"]
+
+
+@pytest.mark.parametrize(
+    ("approval_id", "value", "stamp", "reason"),
+    [
+        (ID, "sure", "alice", "ApprovalInvalid"),
+        (ID, "approve", None, "ApprovalNotAttributed"),
+        ("t1-c0-unknown", "approve", "alice", "ApprovalUnknown"),
+        ("t1-c1-truncated", "approve", "alice", "ApprovalTruncated"),
+    ],
+)
+async def test_what_the_api_server_should_have_refused_is_told_and_decides_nothing(
+    user: ClusterUser,
+    settings: Settings,
+    journal: Journal,
+    signals: Signals,
+    approval_id: str,
+    value: str,
+    stamp: str | None,
+    reason: str,
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: journal.session(uid), bool)
+        await ask(journal, uid)
+        await ask(journal, uid, "t1-c1-truncated", truncated=True)
+        await user.decide("x", approval_id, value, stamp)
+        events = await eventually(user.events, lambda found: any(e["reason"] == reason for e in found))
+    (told,) = (event for event in events if event["reason"] == reason)
+    assert told["type"] == "Warning"
+    assert await journal.decisions(uid) == {}
+    assert await signals() == []

@@ -1,0 +1,94 @@
+"""What an approver sees tells exactly what the text is."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codex_worker.tools.display import ELLIPSIS, MAX_PREVIEW_BYTES, escape_for_display, is_deceptive, preview
+
+ESCAPE = re.compile(r"\\(?:([nrt\\])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+
+
+def unescape(shown: str) -> str:
+    """Read an escaped text as a person who knows the escapes would."""
+
+    def character(match: re.Match[str]) -> str:
+        short, *codes = match.groups()
+        return (
+            {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}[short]
+            if short
+            else chr(int("".join(filter(None, codes)), 16))
+        )
+
+    return ESCAPE.sub(character, shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ls -l | wc", "ls -l | wc"),
+        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+        ("\x1b[2K", "\\x1b[2K"),
+        ("a\x00b\x7fc\x85d", "a\\x00b\\x7fc\\x85d"),
+        ("rm \u202etxt.exe", "rm \\u202etxt.exe"),
+        ("a\u200bb\ufeff", "a\\u200bb\\ufeff"),
+        ("a\u00a0b\u3000", "a\\xa0b\\u3000"),
+        ("\U000e0041", "\\U000e0041"),
+        ("\ud800", "\\ud800"),
+        ("\u05d0/\u05d1", "\\u05d0/\\u05d1"),
+        ("grep 'a\\.b' x", "grep 'a\\.b' x"),
+        ("printf 'a\\nb'", "printf 'a\\\\nb'"),
+        ("a \\\n b", "a \\\\\\n b"),
+        ("C:\\\\x\\", "C:\\\\\\\\x\\"),
+        ("Grüße 你好 🙂", "Grüße 你好 🙂"),
+    ],
+)
+def test_deceptive_characters_are_shown_as_escapes(text: str, shown: str) -> None:
+    assert escape_for_display(text) == shown
+
+
+REORDERING = frozenset(["R", "AL", "AN", "LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"])
+INVISIBLE = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"])
+
+
+def test_every_invisible_or_reordering_character_of_unicode_is_visible_when_escaped() -> None:
+    checked = 0
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        invisible = unicodedata.category(character) in INVISIBLE and character != " "
+        if invisible or unicodedata.bidirectional(character) in REORDERING:
+            shown = escape_for_display(character)
+            assert re.fullmatch(r"\\([nrt]|x..|u....|U........)", shown, re.ASCII), hex(code)
+            checked += 1
+    assert checked > 800_000
+
+
+@given(st.text() | st.text("\\nrtxuU0041\n\t\x1b\u202e"))
+def test_two_texts_never_look_alike(text: str) -> None:
+    shown = escape_for_display(text)
+    assert unescape(shown) == text
+    assert not any(is_deceptive(character) for character in shown)
+
+
+@given(st.text(max_size=3000) | st.text("a\n\u202e\U000e0041é", min_size=300, max_size=3000), st.integers(16, 2048))
+def test_a_preview_is_whole_or_says_that_it_is_not(text: str, limit: int) -> None:
+    shown, truncated = preview(text, limit)
+    assert len(shown.encode()) <= limit
+    if truncated:
+        assert len(escape_for_display(text).encode()) > limit
+        assert shown.endswith(ELLIPSIS)
+        assert escape_for_display(text).startswith(shown.removesuffix(ELLIPSIS))
+    else:
+        assert shown == escape_for_display(text)
+
+
+def test_two_kibibytes_are_shown_and_one_byte_more_is_not() -> None:
+    assert preview("x" * MAX_PREVIEW_BYTES) == ("x" * MAX_PREVIEW_BYTES, False)
+    assert preview("x" * (MAX_PREVIEW_BYTES + 1))[1]
+    assert preview("\n" * (MAX_PREVIEW_BYTES // 2 + 1))[1]
