@@ -48,6 +48,8 @@ def _rendered(node: Node) -> dict[Path, str]:
         "sysctl": NODE_SYSCTL,
         "ruleset": node_plan.node_ruleset(),
         "processes": node_plan.processes(node),
+        # Only so that a change of this code restarts the node.
+        "code": _source_digest(node.sources / "codex_cluster"),
     }
     return {
         plan_path(node): json.dumps(plan, indent=2),
@@ -71,6 +73,11 @@ def _write_credentials(node: Node) -> None:
     for path, (user, groups) in {**components, **users}.items():
         certificates.write_kubeconfig(path, server, authority, user, groups)
     (folder / "complete").touch()
+
+
+def _source_digest(package: Path) -> str:
+    sources = [path.read_bytes() for path in sorted(package.glob("policy_*.py")) + [package / "node_init.py"]]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
 def _stamp(node: Node) -> Path:

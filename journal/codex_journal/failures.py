@@ -14,6 +14,10 @@ CLAIM_CONSTRAINT = "journal_claim"
 ONCE_CONSTRAINT = "journal_once"
 
 
+# SQLSTATE classes of a server that is away, busy, failing over or asked with the wrong credentials: others stay errors.
+_UNAVAILABLE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"})
+
+
 class ClaimTaken(Exception):
     """Another writer committed the same claim after this statement took its snapshot; read again."""
 
@@ -39,9 +43,11 @@ def _from_database(error: sa_exc.DBAPIError) -> Exception:
         return NotPermitted(text)
     if state == "42P01" or "no such table" in text:
         return NotMigrated(f"{text}: run codex-temporal-journal migrate")
-    if isinstance(error, sa_exc.ProgrammingError | sa_exc.DataError | sa_exc.NotSupportedError):
-        return error  # our own mistake: repeating will not mend it
-    return JournalUnavailable(text)
+    if state is None:
+        # The driver itself: a connection that broke, or SQLite, whose operational errors are locks and full disks.
+        mistake = isinstance(error, sa_exc.ProgrammingError | sa_exc.DataError | sa_exc.NotSupportedError)
+        return error if mistake else JournalUnavailable(text)
+    return JournalUnavailable(text) if state[:2] in _UNAVAILABLE_CLASSES else error
 
 
 def _from_constraint(error: sa_exc.DBAPIError, text: str) -> Exception:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterator
+from typing import Any
 
 import kopf
 import structlog
@@ -132,7 +133,7 @@ async def run_operator(
     register(registry, context)
     endpoint = f"http://0.0.0.0:{health_port}/healthz" if health_port else None
     async with _in_background(context):
-        await kopf.operator(
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             clusterwide=True,
@@ -141,3 +142,17 @@ async def run_operator(
             stop_flag=stop,
             ready_flag=ready,
         )
+        await kopf.run_tasks(tasks, ignored=_EveryTask())
+
+
+class _EveryTask(Collection[Any]):
+    """Keeps kopf from taking every later task of the loop for its own: it would wait for them and cancel them."""
+
+    def __contains__(self, task: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0

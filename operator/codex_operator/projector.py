@@ -31,6 +31,7 @@ log = structlog.get_logger("codex_operator.projector")
 PAGE_ROWS = 500
 WORKING_AT_ONCE = 16
 JOURNAL_RETRY_SECONDS = 1.0
+FIRST_STATUS_SECONDS = 0.3
 # Items and compactions are the bulk of a journal and no part of a status.
 STATUS_KINDS = frozenset(RowKind) - {RowKind.ITEM, RowKind.COMPACTION}
 
@@ -135,7 +136,7 @@ class Projector:
         """Read, wait until a write is due, write; again while something changes meanwhile."""
         try:
             if tracked.is_new:
-                await self._publish(tracked)
+                await self._first_status(tracked)
             while tracked.changed.is_set() and self._is_tracked(tracked):
                 tracked.changed.clear()
                 async with self._slots:
@@ -146,6 +147,14 @@ class Projector:
                 await self._publish(tracked)
         finally:
             tracked.busy = False
+
+    async def _first_status(self, tracked: TrackedSession) -> None:
+        """Show a new session soon: with what its first reconcile did, or without where that takes long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_STATUS_SECONDS):
+                await tracked.observed.wait()
+                await self._read(tracked)
+        await self._publish(tracked)
 
     def _is_tracked(self, tracked: TrackedSession) -> bool:
         return self._sessions.get(tracked.subject.uid) is tracked

@@ -30,22 +30,11 @@ class SessionObject:
     deleting: bool = False
 
 
-def _with_textual_amounts(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Quantities may come as numbers (``cpu: 2``); the models speak of text only."""
-    sandbox = dict(spec.get("sandbox") or {})
-    resources = sandbox.get("resources")
-    if resources:
-        sandbox["resources"] = {
-            kind: {name: str(amount) for name, amount in (amounts or {}).items()} for kind, amounts in resources.items()
-        }
-    return {**spec, "sandbox": sandbox} if sandbox else dict(spec)
-
-
 def parse_session(body: Mapping[str, Any]) -> SessionObject:
     """Parse an object of the API server; raises InvalidSession naming the field."""
     metadata = body["metadata"]
     try:
-        spec = SessionSpec.model_validate(_with_textual_amounts(body.get("spec") or {}))
+        spec = SessionSpec.model_validate(dict(body.get("spec") or {}))
     except ValidationError as error:
         fields = ", ".join(f"spec.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:3])
         raise InvalidSession(fields) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -98,7 +99,9 @@ class ClusterUser:
     _addresses: Any = field(default_factory=lambda: itertools.count(2))
 
     async def create_namespace(self) -> None:
-        await self.api.create(resource_paths.NAMESPACES, {"metadata": {"name": self.namespace}})
+        """Create the namespace; it takes only pods that pass PodSecurity ``restricted``."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        await self.api.create(resource_paths.NAMESPACES, {"metadata": {"name": self.namespace, "labels": labels}})
 
     async def create_session(self, name: str, prompt: str = "Do it.", **spec: Any) -> str:
         """Create a CodexSession and return its uid."""
@@ -155,13 +158,19 @@ class ClusterUser:
         events: list[Manifest] = (await self.api.get(resource_paths.events(self.namespace)))["items"]
         return events
 
+    async def secret_files(self, name: str, directory: Path, namespace: str | None = None) -> Path:
+        """Write the content of a Secret into a directory, as a kubelet mounts it."""
+        secret = await self.api.get(resource_paths.secret(namespace or self.namespace, name))
+        _write_files(directory, secret["data"])
+        return directory
+
     async def set_pod_status(self, name: str, status: Mapping[str, Any]) -> None:
         path = f"{resource_paths.pod(self.namespace, name)}/status"
         await self.api.request("PATCH", path, body={"status": dict(status)}, content_type=MERGE_PATCH)
 
-    async def run_pod(self, name: str) -> str:
+    async def run_pod(self, name: str, address: str | None = None) -> str:
         """Let a pod run and be ready, as a kubelet would report it; return its address."""
-        address = f"10.9.{next(self._addresses) // 250}.{next(self._addresses) % 250 + 1}"
+        address = address or f"10.9.0.{next(self._addresses)}"
         container = {"name": MAIN_CONTAINER, "image": "x", "imageID": "x", "ready": True, "restartCount": 0}
         status = {
             "phase": "Running",
@@ -182,6 +191,62 @@ class ClusterUser:
                 await self.patch_session(name, {"metadata": {"finalizers": None}})
 
 
+def _write_files(directory: Path, encoded: Mapping[str, str]) -> None:
+    directory.mkdir()
+    for file, content in encoded.items():
+        (directory / file).write_bytes(base64.b64decode(content))
+
+
 async def cluster_user(kubeconfig: Path, namespace: str) -> ClusterUser:
     """Connect; the caller closes ``api``."""
     return ClusterUser(ClusterApi(await load_configuration(kubeconfig)), namespace)
+
+
+class Cable:
+    """A TCP connection to a server that a test can cut and mend again; new connections are refused meanwhile."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def __aenter__(self) -> Self:
+        await self.mend()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.cut()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.close()
+            return
+        self._open |= {writer, far_writer}
+        try:
+            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        finally:
+            self._open -= {writer, far_writer}
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()

@@ -63,6 +63,8 @@ class TrackedSession:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     counted_phase: str | None = None
     """The phase under which the metrics count it."""
+    observed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set from the first observation on."""
     busy: bool = False
     """Whether a task is at work on it."""
 
@@ -84,6 +86,7 @@ class TrackedSession:
         """Take what a reconcile saw; a change for the worse is told at once and posted once."""
         before = self.observation
         self.observation = observation
+        self.observed.set()
         if before is None or before.problem != observation.problem:
             self.urgent = True
         sandbox = observation.sandbox

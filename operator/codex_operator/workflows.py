@@ -90,6 +90,7 @@ class Workflows:
                 task_queue=self._task_queue,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                task_timeout=timedelta(seconds=names.WORKFLOW_TASK_TIMEOUT_SECONDS),
                 static_summary=one_line(summary, SUMMARY_BYTES),
                 rpc_timeout=timedelta(seconds=RPC_SECONDS),
             )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1.0
 KILL_SECONDS = 4.0
+FREEZING_ROUNDS = 8
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.005, 0.05
 
 
@@ -34,14 +35,24 @@ async def stop_processes(
     if not await _gone(find, grace_seconds):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + kill_seconds
-        found = find()
-        while found and loop.time() < deadline:
-            # Stopped first: what is still being forked is then found in the next round, not outrun.
-            _signal(found, signal.SIGSTOP)
-            _signal(find(), signal.SIGKILL)
+        while (found := _freeze(find)) and loop.time() < deadline:
+            _signal(found, signal.SIGKILL)
             await asyncio.sleep(FIRST_PAUSE_SECONDS)
-            found = find()
     return signalled, len(find())
+
+
+def _freeze(find: Callable[[], list[ProcessEntry]]) -> list[ProcessEntry]:
+    # What is stopped neither forks nor makes room for the forks of others: killing alone can be outrun.
+    frozen: set[int] = set()
+    found = find()
+    for _ in range(FREEZING_ROUNDS):
+        running = [entry for entry in found if entry.pid not in frozen]
+        if not running:
+            break
+        _signal(running, signal.SIGSTOP)
+        frozen.update(entry.pid for entry in running)
+        found = find()
+    return found
 
 
 async def _gone(find: Callable[[], list[ProcessEntry]], seconds: float) -> bool:

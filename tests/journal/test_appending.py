@@ -8,12 +8,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from codex_api.rows import RowKind
 from codex_journal.errors import AlreadyRecorded, UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
-from codex_journal.testing import admission_row, event_row, item_row, open_example, result_row, usage_row
+from codex_journal.testing import DatabaseUrls, admission_row, event_row, item_row, open_example, result_row, usage_row
 
 OpenJournal = Callable[..., Awaitable[Journal]]
 
@@ -62,6 +63,15 @@ async def test_what_cannot_stand_in_the_journal_is_refused_before_it_is_sent(jou
         await journal.append("session-1", "c", [NewRow(RowKind.EVENT, {"x": float("nan")})])
     with pytest.raises(ValueError, match="call_id"):
         await journal.append("session-1", "c", [NewRow(RowKind.TOOL_RESULT, {})])
+
+
+@pytest.mark.database
+async def test_what_repeating_cannot_mend_is_not_called_unavailable(
+    postgres_urls: DatabaseUrls, open_journal: OpenJournal
+) -> None:
+    journal = await open_journal(postgres_urls.operator)
+    with pytest.raises(sa.exc.DBAPIError, match="0x00"):
+        await journal.append("session-1", "claim \0", [event_row(1)])
 
 
 async def test_a_session_that_was_never_created_is_unknown(journal: Journal) -> None:

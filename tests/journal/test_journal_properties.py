@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from codex_api.rows import FENCED_KINDS, RowKind, SessionClosedPayload
 from codex_journal.errors import SessionClosed, TurnEnded
 from codex_journal.journal import Journal
-from codex_journal.migrating import migrate
 from codex_journal.rows import Appended, Row
 from codex_journal.testing import DatabaseUrls, event_row, item_row, open_example
 
@@ -99,18 +98,10 @@ def check_nobody_came_late(rows: Sequence[Row]) -> None:
         closed = closed or row.kind is RowKind.SESSION_CLOSED
 
 
-@pytest.fixture(scope="session")
-def property_sqlite_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path: Path = tmp_path_factory.mktemp("properties") / "journal.sqlite"
-    url = f"sqlite+aiosqlite:///{path}"
-    asyncio.run(migrate(url))
-    return url
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(interleaving=INTERLEAVINGS)
-def test_any_interleaving_on_sqlite(property_sqlite_url: str, interleaving: list[list[Operation]]) -> None:
-    asyncio.run(check(property_sqlite_url, interleaving))
+def test_any_interleaving_on_sqlite(sqlite_template: Path, interleaving: list[list[Operation]]) -> None:
+    asyncio.run(check(f"sqlite+aiosqlite:///{sqlite_template}", interleaving))
 
 
 @pytest.mark.database

@@ -133,7 +133,7 @@ async def test_an_append_that_never_arrived_is_written_by_its_repetition(
 async def test_a_turn_whose_end_was_not_confirmed_ends_once(
     proxied: Journal, direct: Journal, proxy: CuttingProxy, committed: bool
 ) -> None:
-    proxy.cut(b"COMMIT", forward=committed)
+    proxy.cut(b"COMMIT;", forward=committed)
     with pytest.raises(JournalUnavailable):
         await proxied.end_turn("session-1", 1, lambda _: [result_row(1, 1), event_row(1)])
     assert len(await direct.read("session-1", claim="t1/end")) == (2 if committed else 0)
@@ -148,7 +148,7 @@ async def test_a_decision_that_was_not_confirmed_counts_once(
     proxied: Journal, direct: Journal, proxy: CuttingProxy
 ) -> None:
     decision = Decision("id", DecisionKind.APPROVE, "", "alice")
-    proxy.cut(b"COMMIT", forward=True)
+    proxy.cut(b"COMMIT;", forward=True)
     with pytest.raises(JournalUnavailable):
         await proxied.decide("session-1", decision)
     assert await proxied.decide("session-1", decision) == (decision, False)

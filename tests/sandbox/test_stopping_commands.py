@@ -130,8 +130,10 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(
 
 
 async def test_a_stopped_process_can_be_ended(sandbox: LocalSandbox, client: SandboxClient) -> None:
-    await client.start(command(client, "t1.s1.c1", "sh", "-c", "kill -STOP $$", yield_time_ms=200))
+    await client.start(command(client, "t1.s1.c1", "sh", "-c", "kill -STOP $$", yield_time_ms=500))
     assert await client.stop(turn_prefix="t1.") == 0
+    reply = await client.write(characters(client, "t2.s1.c1", 1))
+    assert reply.signal == "SIGTERM", "it was continued, or only SIGKILL would have ended it"
     assert living(sandbox) == []
 
 

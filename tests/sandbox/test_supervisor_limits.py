@@ -75,19 +75,17 @@ async def test_a_fork_bomb_is_stopped_for_good() -> None:
 async def test_detached_forking_is_stopped_for_good() -> None:
     async with LocalSandbox(command=with_few_processes()) as sandbox:
         client = await sandbox.client()
-        hop = textwrap.dedent("""
+        spread = textwrap.dedent("""
             import os, signal, time
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             while True:
                 try:
-                    if os.fork():
-                        os._exit(0)
-                    os.setsid()
-                    time.sleep(0.001)
+                    if not os.fork():
+                        os.setsid()
                 except BlockingIOError:
-                    pass
+                    time.sleep(0.001)
             """)
-        await client.start(command(client, "t1.s1.c1", sys.executable, "-c", hop, yield_time_ms=500))
+        await client.start(command(client, "t1.s1.c1", sys.executable, "-c", spread, yield_time_ms=1000))
         assert await client.stop(turn_prefix="t1.") == 0
         again = await client.start(command(client, "t2.s1.c1", "echo", "room"))
         assert (again.exit_code, again.output) == (0, "room\n")

@@ -1,7 +1,8 @@
 """Wait until the API server enforces the approval policies and records approvers.
 
-Some seconds pass between the creation of a policy (or of the kind it is about) and its effect. A new session that carries a
-decision is always refused; by the reason one can tell how far the API server is. It is asked as a dry run: nothing is created.
+Some seconds pass between the creation of a policy (or of the kind it is about) and its effect. A new session that
+carries a decision is always refused; the reason given tells how far the API server is. It is asked as a dry run:
+nothing is created.
 """
 
 import json
@@ -17,10 +18,11 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_EFFECT = "a new session cannot carry decisions"
 TIMEOUT_SECONDS = 300.0
 PAUSE_SECONDS = 0.5
+NAME = "codex-installing"
 PROBE = {
     "apiVersion": "codex-temporal.dev/v1alpha1",
     "kind": "CodexSession",
-    "metadata": {"name": "codex-installing", "annotations": {"approval.codex-temporal.dev/codex-installing": "approve"}},
+    "metadata": {"name": NAME, "annotations": {f"approval.codex-temporal.dev/{NAME}": "approve"}},
     "spec": {"prompt": "Never created: a dry run that shows whether the approval policies are in effect."},
 }
 
@@ -30,14 +32,15 @@ def ask() -> str:
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     host = f"[{host}]" if ":" in host else host
     namespace = (ACCOUNT / "namespace").read_text().strip()
-    request = urllib.request.Request(
+    token = (ACCOUNT / "token").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310 - always https
         f"https://{host}:{port}/apis/codex-temporal.dev/v1alpha1/namespaces/{namespace}/codexsessions?dryRun=All",
         data=json.dumps(PROBE).encode(),
-        headers={"Authorization": f"Bearer {(ACCOUNT / 'token').read_text().strip()}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     trusted = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     try:
-        with urllib.request.urlopen(request, context=trusted, timeout=10):
+        with urllib.request.urlopen(request, context=trusted, timeout=10):  # noqa: S310
             return "the approval policies are not in effect yet"
     except urllib.error.HTTPError as error:
         return error.read().decode("utf-8", "replace")
@@ -50,12 +53,12 @@ def main() -> None:
     said = ""
     while IN_EFFECT not in (answer := ask()):
         if answer != said:
-            print(f"waiting: {answer[:500]}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"waiting: {answer[:500]}\n")
             said = answer
         if time.monotonic() > deadline:
             sys.exit(f"the approval policies are not in effect after {TIMEOUT_SECONDS:.0f} s: {answer[:500]}")
         time.sleep(PAUSE_SECONDS)
-    print("the approval policies are in effect", file=sys.stderr)
+    sys.stderr.write("the approval policies are in effect\n")
 
 
 if __name__ == "__main__":

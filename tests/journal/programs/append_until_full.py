@@ -13,6 +13,11 @@ ROWS = [NewRow(RowKind.EVENT, {"text": "x" * 20_000})] * 3
 LIMIT_BYTES = 1_000_000
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 async def main(url: str, session: str) -> None:
     journal = await Journal.connect(url, application="test")
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, resource.RLIM_INFINITY))
@@ -20,12 +25,12 @@ async def main(url: str, session: str) -> None:
         try:
             await journal.append(session, f"claim/{n}", ROWS)
         except JournalUnavailable:
-            print("full", flush=True)
+            say("full")
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             await journal.append(session, f"claim/{n}", ROWS)
-            print(f"claim/{n}", flush=True)
+            say(f"claim/{n}")
             break
-        print(f"claim/{n}", flush=True)
+        say(f"claim/{n}")
     await journal.close()
 
 

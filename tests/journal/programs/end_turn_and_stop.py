@@ -12,8 +12,13 @@ from codex_journal.rows import NewRow, TurnEnding
 from codex_journal.testing import event_row
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def build(ending: TurnEnding) -> Sequence[NewRow]:
-    print("holding the lock", flush=True)
+    say("holding the lock")
     os.kill(os.getpid(), signal.SIGSTOP)
     return [event_row(1, "TurnAborted")]
 
@@ -22,11 +27,11 @@ async def main(url: str, session: str) -> None:
     journal = await Journal.connect(url, application="paused")
     try:
         await journal.end_turn(session, 1, build)
-        print("ended", flush=True)
+        say("ended")
     except JournalUnavailable:
-        print("unavailable", flush=True)
+        say("unavailable")
         again = await journal.end_turn(session, 1, lambda _: [event_row(1, "TurnComplete")])
-        print(f"inserted={again.inserted}", flush=True)
+        say(f"inserted={again.inserted}")
     await journal.close()
 
 

@@ -206,10 +206,8 @@ def test_an_approval_holds_for_exactly_what_was_shown(changed: dict[str, Any]) -
 
 
 def test_an_approval_of_another_session_or_life_matches_nothing() -> None:
-    ids = {
-        payload({"cmd": "make"}, context=dataclasses.replace(CONTEXT, **change)).approval_id.rpartition("-")[2]
-        for change in ({}, {"session": "uid-2"}, {"nonce": "n1"})
-    }
+    others = (CONTEXT, dataclasses.replace(CONTEXT, session="uid-2"), dataclasses.replace(CONTEXT, nonce="n1"))
+    ids = {payload({"cmd": "make"}, context=context).approval_id.rpartition("-")[2] for context in others}
     assert len(ids) == 3
 
 

@@ -216,6 +216,8 @@ def test_joined_commands_run_in_a_shell_that_gets_what_was_judged(script: str, r
         ("git diff --ext", "git diff --ext"),
         ("git log -p --textconv", "git log --textconv"),
         ("git log --show-signature", "git log --show-signature"),
+        ("git log --remerge-diff", "git log --remerge-diff"),
+        ("git log --diff-merges=remerge", "git log --diff-merges"),
         ("git branch new", "git branch new"),
         ("git branch -d x", "git branch -d"),
         ("git branch -D x", "git branch -D"),

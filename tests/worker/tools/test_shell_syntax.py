@@ -249,7 +249,7 @@ def test_bash_runs_the_same_words_for_a_script_and_for_what_was_parsed_of_it(scr
 
 arbitrary_text = st.one_of(
     st.text("pqz'\"\\ \n\t;&|#$~={}*!-^0", min_size=1, max_size=16),
-    st.text("pq$\\\\'`{ )|", max_size=6).map(lambda text: f'"{text}"'),
+    st.text("pq$\\\\'`{ )|", min_size=2, max_size=6).map(lambda text: f'"{text}"'),
 )
 
 

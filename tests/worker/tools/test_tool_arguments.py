@@ -58,8 +58,12 @@ def test_null_counts_as_left_out_and_unknown_arguments_are_ignored() -> None:
     ],
 )
 def test_times_and_sizes_are_clamped(arguments: dict[str, Any], waits: int, reads: int) -> None:
-    model = ExecCommandArguments if "cmd" in arguments else WriteStdinArguments
-    clamped = parse_arguments(model, json.dumps(arguments)).clamped()
+    text = json.dumps(arguments)
+    clamped = (
+        parse_arguments(ExecCommandArguments, text).clamped()
+        if "cmd" in arguments
+        else parse_arguments(WriteStdinArguments, text).clamped()
+    )
     assert (clamped.yield_time_ms, clamped.max_output_tokens) == (waits, reads)
 
 

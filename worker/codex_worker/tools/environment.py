@@ -8,7 +8,8 @@ MISSING_HOME = "/nonexistent"
 SAFE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _LOCALE = "C.UTF-8"
-# Settings through which a checked-out tree could make a reading git run a program.
+# Settings through which a checked-out tree could make a reading git run a program. Filters that a repository's own
+# .git/config names still run: no checkout brings that file, and writing it asks.
 _GIT_SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",

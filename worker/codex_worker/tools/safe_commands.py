@@ -27,7 +27,10 @@ _BUILTIN_ONLY = frozenset({"cd"})
 _SED_PRINT = re.compile(r"(\d+,)?\d+p", re.ASCII)
 _GIT_READING = frozenset({"status", "log", "diff", "show", "branch"})
 _GIT_WITH_DIFFS = frozenset({"log", "diff", "show"})
-_GIT_UNSAFE = ("--output", "--ext-diff", "--textconv", "--exec", "--show-signature")
+_GIT_UNSAFE = (
+    *("--output", "--ext-diff", "--textconv", "--exec", "--show-signature"),
+    *("--remerge-diff", "--diff-merges"),  # would run merge drivers
+)
 _GIT_BRANCH_FLAGS = frozenset({
     "-a", "--all", "-r", "--remotes", "-v", "-vv", "--verbose", "--list", "--show-current", "--merged", "--no-merged",
     "--no-color", "--ignore-case",
