@@ -76,7 +76,7 @@ def _write_credentials(node: Node) -> None:
 
 
 def _source_digest(package: Path) -> str:
-    sources = [path.read_bytes() for path in sorted(package.glob("policy_*.py")) + [package / "node_init.py"]]
+    sources = [path.read_bytes() for path in [*sorted(package.glob("policy_*.py")), package / "node_init.py"]]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 

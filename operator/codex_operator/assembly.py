@@ -87,6 +87,7 @@ def assemble(
 ) -> OperatorContext:
     """Build all parts; nothing runs and nothing is asked yet."""
     wakeups = Wakeups()
+    isolation_required = settings.sandbox_isolation is Isolation.REQUIRED
     stamp_required = settings.approval_admission is ApprovalAdmission.REQUIRED
     reconciler = Reconciler(
         journal=journal,
@@ -94,10 +95,12 @@ def assemble(
         sandboxes=Sandboxes(api, authority, sandbox_settings(settings)),
         delivery=Delivery(journal, workflows, stamp_required=stamp_required),
         installation=installation,
-        isolation_required=settings.sandbox_isolation is Isolation.REQUIRED,
+        isolation_required=isolation_required,
         sandbox_port=settings.sandbox_port,
     )
-    projector = Projector(journal, StatusWriter(api), installation, on_closed=wakeups.wake)
+    projector = Projector(
+        journal, StatusWriter(api), installation, isolation_required=isolation_required, on_closed=wakeups.wake
+    )
     return OperatorContext(
         api=api,
         journal=journal,

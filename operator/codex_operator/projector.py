@@ -22,7 +22,8 @@ from codex_journal.rows import SessionRecord
 from codex_operator.cluster_api import ClusterError, NotFound
 from codex_operator.cluster_events import Subject
 from codex_operator.observations import Observation
-from codex_operator.session_object import InvalidSession, SessionObject, parse_session
+from codex_operator.session_object import SessionObject
+from codex_operator.status_conditions import ShownSession
 from codex_operator.status_writer import StatusWriter
 from codex_operator.tracked_session import TrackedSession, write_due
 
@@ -32,6 +33,7 @@ PAGE_ROWS = 500
 WORKING_AT_ONCE = 16
 JOURNAL_RETRY_SECONDS = 1.0
 FIRST_STATUS_SECONDS = 0.3
+LOOK_AGAIN_SECONDS = 10.0
 # Items and compactions are the bulk of a journal and no part of a status.
 STATUS_KINDS = frozenset(RowKind) - {RowKind.ITEM, RowKind.COMPACTION}
 
@@ -40,13 +42,22 @@ class Projector:
     """Every session is worked on by at most one task, and only while something about it has changed."""
 
     def __init__(
-        self, journal: Journal, writer: StatusWriter, installation: str, on_closed: Callable[[str], None]
+        self,
+        journal: Journal,
+        writer: StatusWriter,
+        installation: str,
+        *,
+        isolation_required: bool,
+        on_closed: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._writer = writer
         self._installation = installation
+        self._isolation_required = isolation_required
         self._on_closed = on_closed
         self._sessions: dict[str, TrackedSession] = {}
+        self._looked_for: dict[str, float] = {}
+        """Loop time at which the object of a session that no loop serves was looked for."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(WORKING_AT_ONCE)
         self.last_beat: float | None = None
@@ -57,7 +68,8 @@ class Projector:
         if session.uid in self._sessions:
             return
         subject = Subject(session.uid, session.namespace, session.name)
-        tracked = TrackedSession(subject, session.spec.sandbox.network.mode, dict(session.status))
+        shown = ShownSession(session.name, session.spec.sandbox.network.mode, self._isolation_required)
+        tracked = TrackedSession(subject, shown, dict(session.status))
         self._sessions[session.uid] = tracked
         self._change(tracked)
 
@@ -101,20 +113,16 @@ class Projector:
             tracked = self._sessions.get(record.session)
             if tracked is not None:
                 self._change(tracked)
-            else:
-                self._spawn(self._find(record))
+            elif _now() > self._looked_for.get(record.session, -LOOK_AGAIN_SECONDS) + LOOK_AGAIN_SECONDS:
+                self._looked_for[record.session] = _now()
+                self._spawn(self._look_for(record))
 
-    async def _find(self, record: SessionRecord) -> None:
-        """Track a session that no loop serves (yet), or note that nobody is left to read its status."""
-        with suppress(ClusterError, JournalError, InvalidSession):
-            try:
-                session = parse_session(await self._writer.read(record.namespace, record.name))
-            except NotFound:
-                session = None
-            if session is not None and session.uid == record.session:
-                self.track(session)
-            else:
+    async def _look_for(self, record: SessionRecord) -> None:
+        """Where a session that no loop serves has no object any more, note that nobody is left to read its status."""
+        with suppress(ClusterError, JournalError):
+            if not await self._writer.exists(Subject(record.session, record.namespace, record.name)):
                 await self._journal.set_projected(record.session, record.last_seq)
+                self._looked_for.pop(record.session, None)
 
     def _change(self, tracked: TrackedSession) -> None:
         tracked.changed.set()

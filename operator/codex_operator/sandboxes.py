@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 from codex_api import conditions
 from codex_operator import resource_paths
@@ -11,6 +12,7 @@ from codex_operator.certificates import KeyPair, sandbox_files
 from codex_operator.cluster_api import ClusterApi, ClusterError, ClusterUnavailable, Conflict
 from codex_operator.display import one_line
 from codex_operator.observations import SandboxObservation
+from codex_operator.probes import resolve_probes
 from codex_operator.sandbox_objects import SandboxSettings, network_policy, pod_name, sandbox_pod, tls_secret
 from codex_operator.sandbox_state import MESSAGE_BYTES, Pod, SandboxPods, is_own, observe
 from codex_operator.session_memory import SessionMemory
@@ -99,9 +101,10 @@ class Sandboxes:
         # On a conflict an earlier attempt of ours got this far; a foreign Secret would only make this pod unreachable.
         with contextlib.suppress(Conflict):
             await self._api.create(resource_paths.secrets(session.namespace), tls_secret(session, generation, files))
+        settings = replace(self._settings, probes=await resolve_probes(self._settings.probes))
         try:
             return await self._api.create(
-                resource_paths.pods(session.namespace), sandbox_pod(session, generation, self._settings)
+                resource_paths.pods(session.namespace), sandbox_pod(session, generation, settings)
             )
         except Conflict:
             name = pod_name(session, generation)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from codex_api.session import NetworkMode, PendingApproval, SandboxStatus, SessionStatus, TurnStatus, WorkflowStatus
+from codex_api.session import PendingApproval, SandboxStatus, SessionStatus, TurnStatus, WorkflowStatus
 from codex_operator.display import cut
 from codex_operator.observations import Observation
 from codex_operator.session_view import SessionView
-from codex_operator.status_conditions import phase, verdicts, with_times
+from codex_operator.status_conditions import ShownSession, phase, verdicts, with_times
 
 STATUS_BYTES = 64 * 1024
 PENDING_LIMIT = 8
@@ -54,15 +54,14 @@ def bounded(status: SessionStatus) -> StatusDocument:
 def session_status(
     view: SessionView,
     seen: Observation,
+    shown: ShownSession,
     *,
-    name: str,
-    network: NetworkMode,
     before: Mapping[str, Any],
     now: datetime,
 ) -> StatusDocument:
     """Return the whole status; ``before`` is the last one, for the times of its conditions."""
     generation = seen.observed_generation
-    conditions = with_times(verdicts(view, seen, network, name), before.get("conditions") or (), generation, now)
+    conditions = with_times(verdicts(view, seen, shown), before.get("conditions") or (), generation, now)
     sandbox = seen.sandbox
     status = SessionStatus(
         observed_generation=generation,

@@ -15,6 +15,17 @@ from codex_operator.observations import Observation
 from codex_operator.session_view import SessionView
 
 MESSAGE_BYTES = 2048
+ISOLATION_CURE = "Use a cluster that does, or install with sandbox.isolation=Reported"
+
+
+@dataclass(frozen=True)
+class ShownSession:
+    """What a status needs to know of the session's object and of the installation."""
+
+    name: str
+    network: NetworkMode
+    isolation_required: bool = True
+    """Whether commands wait until the sandbox is isolated (network mode None only)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,7 @@ def phase(view: SessionView) -> Phase:
     return Phase.RUNNING if view.last_end is not None else Phase.PENDING
 
 
-def _ready(view: SessionView, seen: Observation, name: str) -> Verdict:
+def _ready(view: SessionView, seen: Observation, shown: ShownSession) -> Verdict:
     if view.closed is not None:
         return Verdict(False, view.closed, "the session is over; create a new CodexSession to go on working")
     if seen.problem is not None:
@@ -52,7 +63,10 @@ def _ready(view: SessionView, seen: Observation, name: str) -> Verdict:
         message = f"{view.retry.message} (attempt {view.retry.attempt}, next at {view.retry.until})"
         return Verdict(False, view.retry.reason, message)
     if view.pending:
-        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, name))
+        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, shown.name))
+    isolation = _network_isolated(view, shown.network)
+    if view.turn_running and shown.isolation_required and isolation.reason == conditions.REASON_REACHED:
+        return Verdict(False, isolation.reason, f"commands wait, because {isolation.message} {ISOLATION_CURE}")
     if view.turn_running:
         return Verdict(True, conditions.REASON_RUNNING, f"turn {view.turn} is running")
     if view.last_end is not None:
@@ -90,9 +104,9 @@ def _approval_message(view: SessionView, name: str) -> str:
     return f"decide with: kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}={decision}{more}"
 
 
-def _awaiting_approval(view: SessionView, name: str) -> Verdict:
+def _awaiting_approval(view: SessionView, shown: ShownSession) -> Verdict:
     if view.pending:
-        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, name))
+        return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, shown.name))
     return Verdict(False, conditions.REASON_NOTHING_PENDING, "no command waits for a decision")
 
 
@@ -112,13 +126,13 @@ def _completed(view: SessionView) -> Verdict:
     return Verdict(view.closed == conditions.REASON_SESSION_COMPLETED, view.closed, "the session is over")
 
 
-def verdicts(view: SessionView, seen: Observation, network: NetworkMode, name: str) -> dict[str, Verdict]:
+def verdicts(view: SessionView, seen: Observation, shown: ShownSession) -> dict[str, Verdict]:
     """Return all conditions; each is there from the first visit."""
     return {
-        conditions.READY: _ready(view, seen, name),
+        conditions.READY: _ready(view, seen, shown),
         conditions.SANDBOX_READY: _sandbox_ready(view, seen),
-        conditions.NETWORK_ISOLATED: _network_isolated(view, network),
-        conditions.AWAITING_APPROVAL: _awaiting_approval(view, name),
+        conditions.NETWORK_ISOLATED: _network_isolated(view, shown.network),
+        conditions.AWAITING_APPROVAL: _awaiting_approval(view, shown),
         conditions.IDLE: _idle(view),
         conditions.COMPLETED: _completed(view),
     }

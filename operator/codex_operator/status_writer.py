@@ -7,6 +7,7 @@ from datetime import datetime
 
 import structlog
 
+from codex_api.session import Phase
 from codex_operator import metrics, resource_paths
 from codex_operator.cluster_api import (
     ClusterApi,
@@ -17,7 +18,7 @@ from codex_operator.cluster_api import (
     NotFound,
     Refused,
 )
-from codex_operator.cluster_events import event_manifest
+from codex_operator.cluster_events import Subject, event_manifest
 from codex_operator.status import StatusDocument
 from codex_operator.tracked_session import TrackedSession
 
@@ -28,9 +29,14 @@ class StatusWriter:
     def __init__(self, api: ClusterApi) -> None:
         self._api = api
 
-    async def read(self, namespace: str, name: str) -> Manifest:
-        """Return the session's object. Raises NotFound and other ClusterErrors."""
-        return await self._api.get(resource_paths.session(namespace, name))
+    async def exists(self, subject: Subject) -> bool:
+        """Tell whether this very object is there. Raises ClusterError where the API server cannot say."""
+        try:
+            found = await self._api.get(resource_paths.session(subject.namespace, subject.name))
+        except NotFound:
+            return False
+        same: bool = found["metadata"]["uid"] == subject.uid
+        return same
 
     async def publish(self, tracked: TrackedSession, now: datetime) -> None:
         """Bring status and Events up to date. Raises NotFound where the object is gone, and other ClusterErrors."""
@@ -44,8 +50,11 @@ class StatusWriter:
                 metrics.STATUS_WRITES.labels(type(error).__name__).inc()
                 raise
             metrics.STATUS_WRITES.labels("ok").inc()
-            self._measure(tracked, document, now)
             tracked.published = document
+            if tracked.newest_row_at is not None:
+                metrics.PROJECTION_LAG.observe(max(0.0, (now - tracked.newest_row_at).total_seconds()))
+        tracked.newest_row_at = None
+        self._count(tracked, document.get("phase", Phase.PENDING))
         await self._post(tracked, now)
 
     def forget(self, tracked: TrackedSession) -> None:
@@ -64,18 +73,15 @@ class StatusWriter:
         try:
             await self._api.json_patch(resource_paths.session_status(subject.namespace, subject.name), operations)
         except Refused:
-            found = await self.read(subject.namespace, subject.name)
-            if found["metadata"]["uid"] != subject.uid:
+            if not await self.exists(subject):
                 raise NotFound("another object has taken the name") from None
             raise
 
-    def _measure(self, tracked: TrackedSession, document: StatusDocument, now: datetime) -> None:
-        if tracked.newest_row_at is not None:
-            metrics.PROJECTION_LAG.observe(max(0.0, (now - tracked.newest_row_at).total_seconds()))
-            tracked.newest_row_at = None
-        self.forget(tracked)
-        tracked.counted_phase = document["phase"]
-        metrics.SESSIONS.labels(document["phase"]).inc()
+    def _count(self, tracked: TrackedSession, phase: str) -> None:
+        if phase != tracked.counted_phase:
+            self.forget(tracked)
+            tracked.counted_phase = phase
+            metrics.SESSIONS.labels(phase).inc()
 
     async def _post(self, tracked: TrackedSession, now: datetime) -> None:
         """Post what is due; an Event that exists was posted before, one that is refused is not worth a retry."""

@@ -13,13 +13,12 @@ from pydantic import ValidationError
 
 from codex_api import conditions
 from codex_api.rows import RowKind
-from codex_api.session import NetworkMode
 from codex_journal.rows import Row
 from codex_operator.cluster_events import Milestone, Subject, milestone, warning
 from codex_operator.observations import Notice, Observation, Problem
 from codex_operator.session_view import SessionView, fold
 from codex_operator.status import StatusDocument, session_status
-from codex_operator.status_conditions import Verdict, with_times
+from codex_operator.status_conditions import ShownSession, Verdict, with_times
 
 log = structlog.get_logger("codex_operator.projector")
 
@@ -43,7 +42,7 @@ TROUBLED_SANDBOX = frozenset(
 @dataclass
 class TrackedSession:
     subject: Subject
-    network: NetworkMode
+    shown: ShownSession
     published: StatusDocument
     """The status as it stands in the cluster, as far as this process knows."""
     projected_seq: int = 0
@@ -127,9 +126,7 @@ class TrackedSession:
             problem = self.observation.problem if self.observation else None
             return _with_problem(self.published, problem, now)
         seen = self.observation or Observation()
-        return session_status(
-            self.view, seen, name=self.subject.name, network=self.network, before=self.published, now=now
-        )
+        return session_status(self.view, seen, self.shown, before=self.published, now=now)
 
 
 def _with_problem(published: Mapping[str, Any], problem: Problem | None, now: datetime) -> StatusDocument:

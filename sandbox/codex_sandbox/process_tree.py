@@ -58,20 +58,31 @@ def read_entry(pid: int) -> ProcessEntry | None:
 
 
 def descendants(root: int) -> list[ProcessEntry]:
-    """Return every living process below `root`, parents before their children."""
-    children: dict[int, list[ProcessEntry]] = {}
-    for name in os.listdir("/proc"):
-        entry = read_entry(int(name)) if name.isdigit() else None
-        if entry is not None:
-            children.setdefault(entry.parent, []).append(entry)
+    """Return every living process below `root`, parents before their children.
+
+    Fast on purpose: what forks and exits all the time must be caught between two forks.
+    """
     found = []
     waiting = [root]
     while waiting:
-        for entry in children.pop(waiting.pop(), []):
-            waiting.append(entry.pid)
-            if not entry.zombie:
+        for pid in _children(waiting.pop()):
+            entry = read_entry(pid)
+            if entry is not None and not entry.zombie:
+                waiting.append(pid)
                 found.append(entry)
     return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                children += [int(child) for child in file.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        # Gone meanwhile: its children have become the root's, where the next look finds them.
+        pass
+    return children
 
 
 def read_call_variable(pid: int) -> str | None:

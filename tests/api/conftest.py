@@ -49,6 +49,10 @@ class Cluster:
         argv = [str(self._helm), *arguments, *access, *sets]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=180)
 
+    def uninstall(self) -> None:
+        argv = [str(self._helm), "uninstall", "codex", "--kubeconfig", str(self.server.kubeconfig()), "-n", NAMESPACE]
+        subprocess.run(argv, capture_output=True, text=True, check=True, timeout=180)
+
     def install(self, *values: str, chart: Path = CHART) -> subprocess.CompletedProcess[str]:
         return self.helm("upgrade", "--install", "codex", str(chart), "--create-namespace", values=values)
 
@@ -72,6 +76,11 @@ class Cluster:
     def let_people_in(self) -> None:
         for role, kind, name in BINDINGS:
             self.kubectl("create", "rolebinding", f"{role}-{name}", f"--clusterrole={role}", f"--{kind.lower()}={name}")
+        # kubectl reads a status before it patches it; the operator does not, and has no right to.
+        self.kubectl("create", "clusterrole", "status-reader", "--verb=get", "--resource=codexsessions/status")
+        self.kubectl(
+            "create", "clusterrolebinding", "status-reader", "--clusterrole=status-reader", f"--user={OPERATOR}"
+        )
 
     def session(self, *pending: str, truncated: Sequence[str] = (), user: str = "bob", **spec: Any) -> str:
         """Create a session and report pending approvals as the operator does; return its name."""
@@ -138,9 +147,7 @@ def helm_program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def bare_cluster(
-    tmp_path_factory: pytest.TempPathFactory, helm_program: Path
-) -> Iterator[Cluster]:
+def bare_cluster(tmp_path_factory: pytest.TempPathFactory, helm_program: Path) -> Iterator[Cluster]:
     """A current API server of its own, for tests of installing."""
     with ApiServers(tmp_path_factory.mktemp("bare-api-server")) as servers:
         yield Cluster(servers.get(CURRENT), helm_program)

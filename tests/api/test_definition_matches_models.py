@@ -35,11 +35,16 @@ def of_model(model: type[BaseModel]) -> Schema:
     def plain(node: Schema) -> Schema:
         while "$ref" in node or "anyOf" in node:
             if "$ref" in node:
-                node = {**definitions[node["$ref"].rsplit("/", 1)[-1]], **{k: v for k, v in node.items() if k != "$ref"}}
+                node = {
+                    **definitions[node["$ref"].rsplit("/", 1)[-1]],
+                    **{k: v for k, v in node.items() if k != "$ref"},
+                }
             else:
                 (choice,) = (option for option in node["anyOf"] if option.get("type") != "null")
                 node = {**choice, **{k: v for k, v in node.items() if k not in {"anyOf", "default"}}}
-        node = {key: value for key, value in node.items() if key not in {"title", "description", "additionalProperties"}}
+        node = {
+            key: value for key, value in node.items() if key not in {"title", "description", "additionalProperties"}
+        }
         if node.get("default", 0) is None:
             del node["default"]
         if "properties" in node:

@@ -58,6 +58,6 @@ def test_stop_ends_the_server(tmp_path: Path) -> None:
 
 def test_an_unknown_version_is_refused_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
-    with pytest.raises(ClusterError, match="no API server 1.2.3 is pinned here"):
+    with pytest.raises(ClusterError, match=r"no API server 1\.2\.3 is pinned here"):
         api_server(tmp_path, "1.2.3")
     assert time.monotonic() - began < 1

@@ -1,16 +1,16 @@
-"""One real node, from `up` to `down`; the tests build on each other's node, not on each other's order, but the last two."""
+"""One real node, from `up` to `down`: the tests share it, and the last three must run last."""
 
 import json
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PYTHON_IMAGE, NodeUnderTest, eventually
+
+from codex_cluster.node_testing import PYTHON_IMAGE, NodeUnderTest, eventually, inventory
 
 pytestmark = pytest.mark.cluster
 
@@ -230,13 +230,11 @@ def test_damaged_data_is_made_anew(node: NodeUnderTest) -> None:
     assert node.run("get", "configmap", "kept").returncode != 0
 
 
-def test_down_leaves_nothing_and_may_be_repeated(
-    node: NodeUnderTest, machine_before: dict[str, list[str]], inventory_now: Callable[[], dict[str, list[str]]]
-) -> None:
+def test_down_leaves_nothing_and_may_be_repeated(node: NodeUnderTest, machine_before: dict[str, list[str]]) -> None:
     name = node.layout.name
     done = node.tool("down")
     assert done.returncode == 0, done.stderr
-    assert inventory_now() == machine_before
+    assert inventory() == machine_before
     assert not node.layout.state.exists()
     assert [line for line in _command_lines() if name in line] == []
     assert node.tool("down").returncode == 0

@@ -95,5 +95,5 @@ def test_a_missing_target_is_named(context: Path) -> None:
 
 
 def test_without_a_dockerfile_the_error_names_the_path(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="there is no .*/Dockerfile"):
+    with pytest.raises(ClusterError, match=r"there is no .*/Dockerfile"):
         images.tags(tmp_path, "base:1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,10 +99,16 @@ def check_nobody_came_late(rows: Sequence[Row]) -> None:
         closed = closed or row.kind is RowKind.SESSION_CLOSED
 
 
+@pytest.fixture(scope="session")
+def examples_file(sqlite_template: Path) -> Path:
+    """One file for all examples: each has a session of its own."""
+    return Path(shutil.copy(sqlite_template, sqlite_template.with_name("examples.sqlite")))
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(interleaving=INTERLEAVINGS)
-def test_any_interleaving_on_sqlite(sqlite_template: Path, interleaving: list[list[Operation]]) -> None:
-    asyncio.run(check(f"sqlite+aiosqlite:///{sqlite_template}", interleaving))
+def test_any_interleaving_on_sqlite(examples_file: Path, interleaving: list[list[Operation]]) -> None:
+    asyncio.run(check(f"sqlite+aiosqlite:///{examples_file}", interleaving))
 
 
 @pytest.mark.database

@@ -89,21 +89,21 @@ async def test_a_restarted_operator_adopts_the_pod_it_finds(
     assert [found["metadata"]["uid"] for found in pods] == [pod["metadata"]["uid"]]
 
 
-async def test_a_foreign_pod_of_the_same_name_is_passed_over(
+async def test_a_foreign_pod_of_the_next_name_is_passed_over(
     user: ClusterUser, settings: Settings, journal: Journal
 ) -> None:
-    async with RunningOperator(settings) as operator:
+    async with RunningOperator(settings):
         uid = await user.create_session("x")
-        name = (await first_pod(user, uid))["metadata"]["name"]
-        squatter = name.removesuffix("-g1") + "-g2"
-        container = {"name": "x", "image": "x"}
-        manifest = {"metadata": {"name": squatter}, "spec": {"containers": [container]}}
-        await user.api.create(resource_paths.pods(user.namespace), manifest)
-        await user.api.delete(resource_paths.pod(user.namespace, name))
-        assert operator.context is not None
-        # g1 was never journaled: its number may be used again, but not its neighbour's pod.
-        pods = await eventually(lambda: user.pods(uid), bool)
-    assert squatter not in [pod["metadata"]["name"] for pod in pods]
+        first = await first_pod(user, uid)
+        name = first["metadata"]["name"].removesuffix("-g1")
+        await user.run_pod(f"{name}-g1")
+        await eventually(lambda: addresses(journal, uid), bool)
+        metadata = {"name": f"{name}-g2", "labels": first["metadata"]["labels"]}
+        foreign = {"metadata": metadata, "spec": first["spec"]}
+        await user.api.create(resource_paths.pods(user.namespace), foreign)
+        await user.api.delete(resource_paths.pod(user.namespace, f"{name}-g1"))
+        pods = await eventually(lambda: user.pods(uid), lambda found: len(found) == 2)
+    assert {pod["metadata"]["name"] for pod in pods} == {f"{name}-g2", f"{name}-g3"}
 
 
 async def test_the_pod_is_removed_when_the_session_is_over(

@@ -18,7 +18,9 @@ from codex_journal.rows import Row
 from codex_operator.observations import Observation, Problem, SandboxObservation
 from codex_operator.session_view import RING_SIZE, SessionView, fold
 from codex_operator.status import PENDING_LIMIT, STATUS_BYTES, session_status, size
+from codex_operator.status_conditions import ShownSession
 
+SHOWN = ShownSession("fix", NetworkMode.NONE)
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 READY_SANDBOX = SandboxObservation(True, conditions.REASON_SANDBOX_RUNNING, "running", "pod-g1", 1)
 SEEN = Observation(observed_generation=1, workflow_id="codex/x", run_id="run", sandbox=READY_SANDBOX)
@@ -84,7 +86,7 @@ class Story:
         return reduce(fold, self.rows, SessionView())
 
     def status(self, seen: Observation = SEEN, before: dict[str, Any] | None = None) -> dict[str, Any]:
-        return session_status(self.view(), seen, name="fix", network=NetworkMode.NONE, before=before or {}, now=START)
+        return session_status(self.view(), seen, SHOWN, before=before or {}, now=START)
 
     def condition(self, kind: str, seen: Observation = SEEN) -> tuple[str, str]:
         (found,) = (c for c in self.status(seen)["conditions"] if c["type"] == kind)
@@ -92,7 +94,7 @@ class Story:
 
 
 def test_all_conditions_are_there_from_the_first_visit() -> None:
-    status = session_status(SessionView(), Observation(), name="x", network=NetworkMode.NONE, before={}, now=START)
+    status = session_status(SessionView(), Observation(), SHOWN, before={}, now=START)
     assert [condition["type"] for condition in status["conditions"]] == list(conditions.ALL_TYPES)
     assert all(condition["reason"] and condition["lastTransitionTime"] for condition in status["conditions"])
     assert status["phase"] == "Pending"
@@ -221,6 +223,15 @@ def test_isolation_is_what_the_sandbox_reported(report: dict[str, Any], expected
     assert story.condition(conditions.NETWORK_ISOLATED) == expected
 
 
+def test_commands_that_wait_for_isolation_make_the_session_not_ready() -> None:
+    story = Story().turn()
+    story.add(RowKind.SANDBOX_REPORT, generation=1, reason="x", ready=True, isolated=False, reached=["api-server"])
+    assert story.condition(conditions.READY) == ("False", conditions.REASON_REACHED)
+    shown = ShownSession("fix", NetworkMode.NONE, isolation_required=False)
+    status = session_status(story.view(), SEEN, shown, before={}, now=START)
+    assert status["conditions"][0]["reason"] == conditions.REASON_RUNNING
+
+
 def test_a_new_generation_has_not_been_probed_yet() -> None:
     story = Story().turn().add(RowKind.SANDBOX_REPORT, generation=1, reason="x", ready=True, isolated=True)
     story.add(RowKind.SANDBOX_ADDRESS, generation=2, host="10.0.0.2", port=7443)
@@ -237,7 +248,7 @@ def test_transition_times_change_only_with_the_status() -> None:
     before = Story().turn().status()
     later = START + timedelta(hours=1)
     story = Story().turn().ask()
-    after = session_status(story.view(), SEEN, name="x", network=NetworkMode.NONE, before=before, now=later)
+    after = session_status(story.view(), SEEN, SHOWN, before=before, now=later)
     times = {c["type"]: c["lastTransitionTime"] for c in after["conditions"]}
     assert times[conditions.READY] == "2026-01-02T03:04:05Z"
     assert times[conditions.AWAITING_APPROVAL] == "2026-01-02T04:04:05Z"

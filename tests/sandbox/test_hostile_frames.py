@@ -20,13 +20,13 @@ from codex_sandbox.errors import (
 )
 from codex_sandbox.frames import MAX_FRAME_BYTES, FrameError
 from codex_sandbox.structure import MAX_STRUCTURE_BYTES, check_structure
-from codex_sandbox.testing import SESSION, command
+from codex_sandbox.testing import SESSION, LocalSandbox, command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from codex_sandbox.testing import LocalSandbox
+    from codex_sandbox.testing import TestingAuthority
 
 HELLO: dict[str, Any] = {
     "protocol": 1,
@@ -80,6 +80,14 @@ async def test_a_broken_frame_closes_its_connection_and_no_other(
     finally:
         writer.close()
     assert (await client.start(command(client, "t1.s1.c1", "echo", "alive"))).output == "alive\n"
+
+
+async def test_the_reason_for_closing_arrives_over_tls(authority: TestingAuthority) -> None:
+    async with LocalSandbox(authority=authority) as sandbox:
+        client = await sandbox.client()
+        client._writer.write(b"x" * (MAX_FRAME_BYTES * 2))
+        with pytest.raises(SandboxProtocolError, match=r"could not read our frame: .* longer than"):
+            await client.health()
 
 
 async def test_a_client_that_hangs_up_in_the_middle_harms_nobody(sandbox: LocalSandbox, client: SandboxClient) -> None:
@@ -146,7 +154,7 @@ def reply(identifier: int, **changes: Any) -> bytes:
         lambda identifier: b'{"id": null, "error": {"code": "bad_frame", "message": "?"}}\n',
         lambda identifier: b"garbage\n",
         lambda identifier: b"[" * 100_000 + b"\n",
-        lambda identifier: b'{"id": %d, "result": {"a": [' % identifier + b"[]," * 100_000 + b"0]}}\n",
+        lambda identifier: reply(identifier, unknown=[[]] * 100_000),
         lambda identifier: b"x" * (MAX_FRAME_BYTES + 10),
     ],
     ids=[

@@ -105,20 +105,40 @@ async def test_a_full_disk_stops_no_command_from_being_reported(tmp_path: Path) 
         assert (reply.exit_code, reply.output_bytes) == (0, 108_894)
 
 
+IN_CONTAINER = (*in_namespace("--pid"), "--fork", "--kill-child", "--mount-proc", *SUPERVISOR)
+
+
 async def test_as_the_first_process_of_a_container_it_reaps_orphans_and_obeys_sigterm() -> None:
-    wrapped = (*in_namespace("--pid"), "--fork", "--kill-child", "--mount-proc", *SUPERVISOR)
-    async with LocalSandbox(command=wrapped) as sandbox:
+    async with LocalSandbox(command=IN_CONTAINER) as sandbox:
         client = await sandbox.client()
         script = "echo $PPID; (setsid sleep 0.05 &); sleep 0.3; ps -e -o pid=,stat= | grep -c Z"
         reply = await client.start(command(client, "t1.s1.c1", "sh", "-c", script))
         assert reply.output == "1\n0\n"
-        await client.start(command(client, "t1.s1.c2", "sh", "-c", "setsid sleep 300 & exit 0"))
-        assert await client.stop(turn_prefix="t1.") == 0
-        count = await client.start(command(client, "t2.s1.c1", "sh", "-c", "ps -e -o comm= | grep -c sleep"))
-        assert count.output == "0\n"
-        await client.start(command(client, "t2.s1.c2", "sh", "-c", "kill -TERM 1; sleep 0", yield_time_ms=0))
+        await client.start(command(client, "t2.s1.c1", "sh", "-c", "kill -TERM 1", yield_time_ms=0))
         assert sandbox.process is not None
         assert await sandbox.process.wait() == 0
+
+
+async def test_in_a_container_nothing_forks_away_from_being_stopped() -> None:
+    hop = textwrap.dedent("""
+        import os, signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
+        """)
+    async with LocalSandbox(command=IN_CONTAINER) as sandbox:
+        client = await sandbox.client()
+        await client.start(command(client, "t1.s1.c1", "sh", "-c", "setsid sleep 300 & exit 0"))
+        await client.start(command(client, "t2.s1.c1", sys.executable, "-c", hop))
+        assert await client.stop(turn_prefix="t2.") == 0
+        count = await client.start(command(client, "t3.s1.c1", "ps", "-e", "-o", "comm="))
+        assert count.output.split()[1:] == ["sleep", "ps"], "after the supervisor itself"
+        states = await client.start(command(client, "t3.s1.c2", "ps", "-C", "sleep", "-o", "stat="))
+        assert states.output.startswith("S"), "the earlier turn's daemon runs on"
+        # SIGTERM would stop at unshare, which does not pass it on.
+        await sandbox.kill()
 
 
 VANISH = """

@@ -33,7 +33,7 @@ def ask() -> str:
     host = f"[{host}]" if ":" in host else host
     namespace = (ACCOUNT / "namespace").read_text().strip()
     token = (ACCOUNT / "token").read_text().strip()
-    request = urllib.request.Request(  # noqa: S310 - always https
+    request = urllib.request.Request(
         f"https://{host}:{port}/apis/codex-temporal.dev/v1alpha1/namespaces/{namespace}/codexsessions?dryRun=All",
         data=json.dumps(PROBE).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
