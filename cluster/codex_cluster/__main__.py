@@ -1,4 +1,4 @@
-"""`python -m codex_cluster up | down | status | images | clean`: what `make` calls."""
+"""`python -m codex_cluster up | down | status | images | deploy | demo | clean`: what `make` calls."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from codex_cluster import host_provider, host_settings, kind, kubectl, locking, preflight, workspace
 from codex_cluster.buildah import Buildah
+from codex_cluster.demo import Demo
+from codex_cluster.deploy import deploy
 from codex_cluster.errors import ClusterError
 from codex_cluster.host_provider import HostProvider
 from codex_cluster.kind import DEFAULT_NODE_IMAGE, NODE_IMAGES, Kind
@@ -34,6 +36,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     commands.add_parser("status", help="say whether the cluster is healthy; status 1 when it is not")
     images = commands.add_parser("images", help="build the product's images where their content changed and load them")
     images.add_argument("--context", type=Path, default=REPOSITORY, help="folder of the Dockerfile")
+    commands.add_parser("deploy", help="install the chart as a self-contained trial")
+    demo = commands.add_parser("demo", help="up, images, deploy, then a session from apply to approval to answer")
+    demo.add_argument("--model", default="scripted", help="scripted, or openai with OPENAI_API_KEY")
     commands.add_parser("clean", help="take the cluster down and remove the build caches that all clones share")
     return parser.parse_args(arguments)
 
@@ -77,6 +82,14 @@ class Tool:
         for target, image in self._provider(name, self._machine()).load_images(context).items():
             self._progress.say(f"{target}: {image}")
 
+    def demo(self, model: str) -> None:
+        self.up("auto", DEFAULT_NODE_IMAGE)
+        self.images(REPOSITORY)
+        Demo(self._layout, self._progress).run(model)
+
+    def deploy(self) -> None:
+        deploy(self._layout, self._progress)
+
     def clean(self) -> None:
         self.down()
         others = host_settings.owners()
@@ -111,6 +124,10 @@ def run(given: argparse.Namespace, layout: Layout) -> int:
                 tool.down()
             case "images":
                 tool.images(given.context.resolve())
+            case "deploy":
+                tool.deploy()
+            case "demo":
+                tool.demo(given.model)
             case "clean":
                 tool.clean()
     return 0

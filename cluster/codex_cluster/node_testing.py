@@ -69,7 +69,8 @@ def inventory() -> dict[str, list[str]]:
     return {
         "namespaces": _lines("ip", "netns", "list"),
         "interfaces": [line.split()[0] for line in _lines("ip", "-brief", "link")],
-        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
+        # A node mounts nothing below /tmp; image builds of others do.
+        "mounts": sorted(mount for mount in _mounts() if not mount.startswith("/tmp/")),
         "nftables": _lines("nft", "list", "ruleset"),
         "iptables": [line for line in _lines("iptables-save") if not line.startswith("#")],
         "settings": [Path("/proc/sys", name).read_text() for name in _SETTINGS],
@@ -83,6 +84,10 @@ _FOLDERS = (
     *("/run", "/run/netns", "/run/containerd", "/run/codex-temporal", "/opt", "/etc", "/etc/cni"),
     *("/var/lib", "/var/lib/codex-temporal", "/var/lib/cni", "/var/lib/kubelet", "/var/log", "/var/log/containers"),
 )
+
+
+def _mounts() -> list[str]:
+    return [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
 
 
 def _lines(*argv: str) -> list[str]:

@@ -164,12 +164,13 @@ class LocalSandbox:
         try:
             await self._launch()
         except BaseException:
-            await self._end()
+            await self._end(kill=True)
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._end()
+    async def __aexit__(self, error_type: object, *_: object) -> None:
+        # A failed test must not be hidden by what its remains do to an orderly end.
+        await self._end(kill=error_type is not None)
 
     async def client(self) -> SandboxClient:
         """Return a new connection; it is closed together with the sandbox."""
@@ -235,12 +236,12 @@ class LocalSandbox:
                     raise RuntimeError(f"the supervisor did not start: {b''.join(lines).decode(errors='replace')}")
                 await asyncio.sleep(0.01)
 
-    async def _end(self) -> None:
+    async def _end(self, kill: bool) -> None:
         for client in self._clients:
             await client.close()
         try:
             if self.process is not None and self.process.returncode is None:
-                await self.stop()
+                await (self.kill() if kill else self.stop())
         except TimeoutError:
             await self.kill()
             raise

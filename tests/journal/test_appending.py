@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
 import pytest
 import sqlalchemy as sa
 
@@ -14,9 +17,29 @@ from codex_api.rows import RowKind
 from codex_journal.errors import AlreadyRecorded, UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
-from codex_journal.testing import DatabaseUrls, admission_row, event_row, item_row, open_example, result_row, usage_row
+from codex_journal.testing import (
+    DatabaseUrls,
+    PostgresServer,
+    admission_row,
+    event_row,
+    item_row,
+    open_example,
+    result_row,
+    usage_row,
+)
 
 OpenJournal = Callable[..., Awaitable[Journal]]
+
+
+@pytest.mark.database
+async def test_a_repeated_claim_is_no_error_to_the_server(
+    postgres: PostgresServer, postgres_urls: DatabaseUrls, open_journal: OpenJournal
+) -> None:
+    journal = await open_journal(postgres_urls.operator)
+    await open_example(journal)
+    for _ in range(2):
+        await journal.append("session-1", "repeated quietly", [event_row(1)])
+    assert "repeated quietly" not in postgres.log()
 
 
 async def test_rows_come_back_as_they_were_appended_with_the_next_numbers(journal: Journal) -> None:
@@ -136,6 +159,34 @@ async def test_a_message_enters_the_conversation_once(journal: Journal) -> None:
     await journal.append("session-1", "t1.s1/reply", [admission_row(2, 1, 1), item_row(1, 1)])
     with pytest.raises(AlreadyRecorded):
         await journal.append("session-1", "t1.s2/reply", [admission_row(2, 1, 2)])
+
+
+@asynccontextmanager
+async def held_lock(url: str) -> AsyncIterator[None]:
+    """Keep every append to session-1 waiting."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM sessions WHERE session = 'session-1' FOR UPDATE")
+            yield
+        await connection.close()
+
+
+async def test_an_append_whose_caller_is_cancelled_is_finished(journal: Journal, journal_url: str) -> None:
+    await open_example(journal)
+    async with held_lock(journal_url):
+        waiting = asyncio.create_task(journal.append("session-1", "x", [event_row(1)]))
+        await asyncio.sleep(0.3)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+    async with asyncio.timeout(30):
+        while len(await journal.read("session-1", claim="x")) == 0:
+            await asyncio.sleep(0.05)
 
 
 async def test_cancelled_appends_leave_whole_claims_or_nothing(journal: Journal) -> None:
