@@ -64,11 +64,11 @@ def start(directory: Path, version: str = KUBERNETES, *, cache: Path, progress: 
     """
     if version not in VERSIONS:
         raise ClusterError(f"no API server {version} is pinned here, only {', '.join(VERSIONS)}")
-    programs = binaries.build(VERSIONS[version], cache, progress)
+    binaries.build([VERSIONS[version]], cache, progress)
     client = kubectl.install(cache, progress) / "kubectl"
     port, etcd_port, etcd_peer_port = free_ports(3)
     plane = ControlPlane(
-        programs=programs,
+        programs=cache / VERSIONS[version].folder,
         etcd=etcd_program(),
         certificates=directory / "certificates",
         data=directory / "etcd",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from codex_cluster import commands, locking
@@ -13,6 +14,8 @@ from codex_cluster.layout import MODULES
 from codex_cluster.progress import Progress
 
 STAMP = "built-from"
+GO_FOLDER = "go"
+GO_LOCK = "go.lock"
 
 
 def fingerprint(component: Component, modules: Path = MODULES) -> str:
@@ -32,18 +35,24 @@ def is_built(component: Component, cache: Path, modules: Path = MODULES) -> bool
     return all((target / program).exists() for program in component.programs)
 
 
-def build(component: Component, cache: Path, progress: Progress, modules: Path = MODULES) -> Path:
-    """The folder with the component's programs, built first where the cache lacks them.
+def build(components: Iterable[Component], cache: Path, progress: Progress, modules: Path = MODULES) -> None:
+    """Build those components whose programs the cache lacks, then drop the compiler's own gigabytes.
 
-    Safe beside another process that builds the same. Raises CommandFailedError with the end of the build's log.
+    Safe beside another process that builds the same. Raises CommandFailedError with the end of a build's log; what is
+    compiled until then is kept for the next try.
     """
-    target = cache / component.folder
-    if is_built(component, cache, modules):
-        return target
-    with locking.exclusive(cache / f"{component.folder}.lock"):
-        if not is_built(component, cache, modules):
-            _build(component, cache, target, progress, modules)
-    return target
+    missing = [component for component in components if not is_built(component, cache, modules)]
+    if not missing:
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    with locking.shared(cache / GO_LOCK):
+        for component in missing:
+            with locking.exclusive(cache / f"{component.folder}.lock"):
+                if not is_built(component, cache, modules):
+                    _build(component, cache, progress, modules)
+    with locking.exclusive_now(cache / GO_LOCK) as alone:
+        if alone:
+            shutil.rmtree(cache / GO_FOLDER)
 
 
 def build_command(component: Component, cache: Path, destination: Path) -> list[str]:
@@ -52,8 +61,8 @@ def build_command(component: Component, cache: Path, destination: Path) -> list[
         "env",
         f"CGO_ENABLED={int(component.uses_c)}",
         f"GOBIN={destination}",
-        f"GOMODCACHE={cache / 'go' / 'modules'}",
-        f"GOCACHE={cache / 'go' / 'objects'}",
+        f"GOMODCACHE={cache / GO_FOLDER / 'modules'}",
+        f"GOCACHE={cache / GO_FOLDER / 'objects'}",
         "GOFLAGS=-buildvcs=false -modcacherw",
         "go",
         "install",
@@ -67,9 +76,10 @@ def build_command(component: Component, cache: Path, destination: Path) -> list[
     ]
 
 
-def _build(component: Component, cache: Path, target: Path, progress: Progress, modules: Path) -> None:
+def _build(component: Component, cache: Path, progress: Progress, modules: Path) -> None:
     if shutil.which("go") is None:
         raise ClusterError(f"building {component.folder} needs Go 1.26 or newer on PATH: https://go.dev/dl/")
+    target = cache / component.folder
     partial = cache / f"{component.folder}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

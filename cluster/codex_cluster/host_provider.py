@@ -40,8 +40,7 @@ class HostProvider:
                 self._progress.say(f"  this {change}")
         packages = preflight.packages_for(self._machine.missing)
         debian.install(packages, self._layout.logs / "apt-get.log", self._progress)
-        for component in HOST_NODE:
-            binaries.build(component, self._layout.cache, self._progress)
+        binaries.build(HOST_NODE, self._layout.cache, self._progress)
         self._node.up()
 
     def down(self) -> None:

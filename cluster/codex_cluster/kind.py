@@ -167,6 +167,7 @@ def build_command(context: Path, target: str, name: str) -> list[str]:
 def install(cache: Path, progress: Progress) -> Path:
     """The pinned kind, built once: another version might not know the pinned node images."""
     try:
-        return binaries.build(KIND, cache, progress) / "kind"
+        binaries.build([KIND], cache, progress)
     except ClusterError as error:
         raise ClusterError(f"kind {KIND.version} could not be built on {platform.system()}: {error}") from error
+    return cache / KIND.folder / "kind"

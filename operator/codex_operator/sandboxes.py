@@ -12,6 +12,7 @@ from codex_operator.certificates import KeyPair, sandbox_files
 from codex_operator.cluster_api import ClusterApi, ClusterError, ClusterUnavailable, Conflict
 from codex_operator.display import one_line
 from codex_operator.observations import SandboxObservation
+from codex_operator.probe_addresses import ProbeAddresses
 from codex_operator.probes import resolve_probes
 from codex_operator.sandbox_objects import SandboxSettings, network_policy, pod_name, sandbox_pod, tls_secret
 from codex_operator.sandbox_state import MESSAGE_BYTES, Pod, SandboxPods, is_own, observe
@@ -49,6 +50,7 @@ class Sandboxes:
         self._api = api
         self._authority = authority
         self._settings = settings
+        self._probes = ProbeAddresses(settings.probes)
 
     async def ensure(
         self, session: SessionObject, pods: SandboxPods, memory: SessionMemory, generation: int
@@ -98,6 +100,7 @@ class Sandboxes:
     async def _create_generation(self, session: SessionObject, generation: int) -> Pod | None:
         """Create one generation; None where a pod that is not the session's own, or a dying one, holds its name."""
         files = sandbox_files(self._authority, session.uid, generation)
+        settings = replace(self._settings, probes=await self._probes.resolved())
         # On a conflict an earlier attempt of ours got this far; a foreign Secret would only make this pod unreachable.
         with contextlib.suppress(Conflict):
             await self._api.create(resource_paths.secrets(session.namespace), tls_secret(session, generation, files))

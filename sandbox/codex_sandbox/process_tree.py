@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 PR_SET_CHILD_SUBREAPER = 36
+MAX_WALKS = 10
 # In the environment of every command, inherited by what it starts: evidence, not proof.
 CALL_VARIABLE = "CODEX_CALL_ID"
 
@@ -60,27 +62,53 @@ def read_entry(pid: int) -> ProcessEntry | None:
 def descendants(root: int) -> list[ProcessEntry]:
     """Return every living process below `root`, parents before their children.
 
-    Fast on purpose: what forks and exits all the time must be caught between two forks.
+    A process whose parent ends during the walk moves to `root` behind our back, so one walk proves nothing: it is
+    repeated until it meets the same processes twice. What forks all the time can prevent that; then those that just
+    ended are returned, too, so that nobody takes the tree for empty.
     """
-    found = []
+    met = _walk(root)
+    for _ in range(MAX_WALKS):
+        before, met = met, _walk(root)
+        if met.keys() == before.keys():
+            return [entry for entry in met.values() if not entry.zombie]
+    return [entry for entry in met.values() if not entry.zombie or entry.pid not in before]
+
+
+def has_children_files() -> bool:
+    """Whether the kernel lists the children of a thread; not all do (gVisor)."""
+    return os.path.exists("/proc/thread-self/children")
+
+
+def _walk(root: int) -> dict[int, ProcessEntry]:
+    children = _children_of_threads if has_children_files() else _whole_table().__getitem__
+    met = {}
     waiting = [root]
     while waiting:
-        for pid in _children(waiting.pop()):
+        for pid in children(waiting.pop()):
             entry = read_entry(pid)
-            if entry is not None and not entry.zombie:
+            if entry is not None:
+                met[pid] = entry
                 waiting.append(pid)
-                found.append(entry)
-    return found
+    return met
 
 
-def _children(pid: int) -> list[int]:
+def _whole_table() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = defaultdict(list)
+    for name in os.listdir("/proc"):
+        entry = read_entry(int(name)) if name.isdigit() else None
+        if entry is not None:
+            children[entry.parent].append(entry.pid)
+    return children
+
+
+def _children_of_threads(pid: int) -> list[int]:
     children: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 children += [int(child) for child in file.read().split()]
     except (FileNotFoundError, ProcessLookupError):
-        # Gone meanwhile: its children have become the root's, where the next look finds them.
+        # Gone meanwhile: its children have become the root's, where the next walk finds them.
         pass
     return children
 

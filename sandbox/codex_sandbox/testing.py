@@ -169,7 +169,7 @@ class LocalSandbox:
         return self
 
     async def __aexit__(self, error_type: object, *_: object) -> None:
-        # A failed test must not be hidden by what its remains do to an orderly end.
+        # An orderly end could fail in its turn and hide why the test did.
         await self._end(kill=error_type is not None)
 
     async def client(self) -> SandboxClient:

@@ -1,4 +1,3 @@
-import os
 import time
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import pytest
 from codex_cluster import binaries, commands
 from codex_cluster.components import HOST_NODE, KIND, OLDER_API_SERVER, PAUSE, Component
 from codex_cluster.errors import CommandFailedError
-from codex_cluster.layout import MODULES, cache_directory
+from codex_cluster.layout import MODULES
 from codex_cluster.progress import Progress
 
 PROGRAM = 'package main\n\nfunc main() { println("built") }\n'
@@ -24,11 +23,6 @@ def modules(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache without programs that shares the toolchain's compiled packages with the real one."""
-    shared = cache_directory(os.environ) / "go"
-    shared.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "go").symlink_to(shared)
     return tmp_path / "cache"
 
 
@@ -43,23 +37,25 @@ def test_every_component_is_pinned_by_its_module(component: Component) -> None:
         assert (MODULES / component.module / "go.sum").exists()
 
 
-def test_a_program_is_built_once_and_again_when_its_module_changes(modules: Path, cache: Path) -> None:
-    program = binaries.build(SAMPLE, cache, Progress(), modules) / "sample"
+def test_a_program_is_built_once_until_its_module_changes_and_leaves_no_compiler_cache(
+    modules: Path, cache: Path
+) -> None:
+    program = cache / "sample-1" / "sample"
+    binaries.build([SAMPLE], cache, Progress(), modules)
     first = program.stat().st_mtime_ns
-    assert binaries.build(SAMPLE, cache, Progress(), modules) / "sample" == program
+    binaries.build([SAMPLE], cache, Progress(), modules)
     assert program.stat().st_mtime_ns == first
+    assert not (cache / "go").exists()
     (modules / "sample" / "main.go").write_text(PROGRAM.replace("built", "built again"))
     assert not binaries.is_built(SAMPLE, cache, modules)
-    binaries.build(SAMPLE, cache, Progress(), modules)
-    assert program.stat().st_mtime_ns != first
 
 
 def test_a_failed_build_names_its_log_shows_its_end_and_leaves_nothing_that_looks_built(
     modules: Path, cache: Path
 ) -> None:
-    (modules / "sample" / "main.go").write_text("package main\n\nfunc main() { undefined() }\n")
-    with pytest.raises(CommandFailedError, match=r"undefined: undefined") as caught:
-        binaries.build(SAMPLE, cache, Progress(), modules)
+    (modules / "sample" / "main.go").write_text("package main\n\nfunc main() { broken\n")
+    with pytest.raises(CommandFailedError, match=r"main\.go:\d+") as caught:
+        binaries.build([SAMPLE], cache, Progress(), modules)
     assert str(cache / "logs" / "sample-1.log") in str(caught.value)
     assert not binaries.is_built(SAMPLE, cache, modules)
 

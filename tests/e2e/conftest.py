@@ -19,6 +19,7 @@ from codex_cluster.layout import REPOSITORY, Layout, cache_directory
 from codex_cluster.progress import Progress
 
 SCRIPT = Path(__file__).parent / "model-script.yaml"
+LATE_SECRET = "model-key"
 PATIENCE_SECONDS = 120
 GROUP = "rbac.authorization.k8s.io"
 
@@ -35,38 +36,18 @@ def release(layout: Layout) -> None:
     script["conversations"] = yaml.safe_load(SCRIPT.read_text())["conversations"] + script["conversations"]
     keyed = {
         "baseUrl": f"http://codex-model.{NAMESPACE}.svc:8089/v1",
-        "secretName": "model-key",
-        "secretKey": "api-key",
+        "secretName": LATE_SECRET,
         "defaultModel": "scripted",
-        "namespaces": ["*"],
     }
-    default = {**keyed, "secretName": "trial-key"}
-    run = kubectl(layout, "delete", "secret", "-n", NAMESPACE, "model-key", "--ignore-not-found")
-    subprocess.run(run, check=True, capture_output=True)
-    create_secret(layout, "trial-key")
-    deploy(
-        layout,
-        Progress(),
-        {
-            "trial": {"enabled": True, "model": {"script": yaml.safe_dump(script, sort_keys=False)}},
-            "providers": {"default": default, "keyed": keyed},
-        },
-    )
+    admin(layout, "delete", "secret", "-n", NAMESPACE, LATE_SECRET, "--ignore-not-found")
+    trial = {"enabled": True, "model": {"script": yaml.safe_dump(script, sort_keys=False)}}
+    deploy(layout, Progress(), {"trial": trial, "providers": {"keyed": keyed}})
 
 
-def create_secret(layout: Layout, name: str) -> None:
-    for manifest in (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "namespace": NAMESPACE},
-            "stringData": {"api-key": "scripted"},
-        },
-    ):
-        subprocess.run(
-            kubectl(layout, "apply", "-f", "-"), input=json.dumps(manifest), text=True, check=True, capture_output=True
-        )
+def admin(layout: Layout, *arguments: str, stdin: str | None = None) -> str:
+    done = subprocess.run(kubectl(layout, *arguments), input=stdin, text=True, check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @dataclass
@@ -143,6 +124,20 @@ class Kubectl:
         return subprocess.run(argv, capture_output=True, text=True, check=False).stdout[-6000:]
 
 
+@pytest.fixture
+def add_key(layout: Layout, release: None) -> Callable[[], None]:
+    """Create the Secret that the provider `keyed` waits for, with the scripted model's key."""
+
+    def add() -> None:
+        found = json.loads(admin(layout, "get", "secret", "codex-model", "-n", NAMESPACE, "-o", "json"))
+        data = {"api-key": found["data"]["api-key"]}
+        metadata = {"name": LATE_SECRET, "namespace": NAMESPACE}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+        admin(layout, "apply", "-f", "-", stdin=json.dumps(secret))
+
+    return add
+
+
 @dataclass
 class System(Kubectl):
     """The platform's own namespace, as its administrator."""
@@ -174,9 +169,7 @@ def kube(layout: Layout, release: None) -> Iterator[Kubectl]:
     kube = Kubectl(layout, name)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    subprocess.run(
-        kubectl(layout, "apply", "-f", "-"), input=json.dumps(namespace), text=True, check=True, capture_output=True
-    )
+    admin(layout, "apply", "-f", "-", stdin=json.dumps(namespace))
     developers = {"kind": "Group", "name": "dev", "apiGroup": GROUP}
     alice = {"kind": "User", "name": "alice", "apiGroup": GROUP}
     for role, subject in (
@@ -193,5 +186,4 @@ def kube(layout: Layout, release: None) -> Iterator[Kubectl]:
         }
         kube("apply", "-f", "-", user="admin", stdin=json.dumps(binding))
     yield kube
-    delete = kubectl(layout, "delete", "namespace", name, "--wait=false")
-    subprocess.run(delete, check=True, capture_output=True)
+    admin(layout, "delete", "namespace", name, "--wait=false")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import create_secret
 
 pytestmark = pytest.mark.cluster
 
@@ -19,11 +18,11 @@ def test_an_unknown_provider_is_a_condition_that_names_the_cure(kube) -> None:
     assert "ProviderUnknown" in kube("get", "cxs", "lost")
 
 
-def test_a_missing_secret_is_a_condition_and_the_session_goes_on_when_it_is_there(kube, layout) -> None:
+def test_a_missing_secret_is_a_condition_and_the_session_goes_on_when_it_is_there(kube, add_key) -> None:
     kube.create("keyless", "Only say hello.", model={"providerRef": {"name": "keyed"}})
     status = kube.until("keyless", lambda status: condition(status, "Ready")["reason"] == "ProviderSecretMissing")
     assert condition(status, "Ready")["status"] == "False"
-    create_secret(layout, "model-key")
+    add_key()
     # The kubelet brings a Secret that came late into the worker's volume, in up to a minute.
     kube.until("keyless", lambda status: condition(status, "Idle")["status"] == "True")
     assert kube.status("keyless")["lastMessage"] == "Hello from the cluster."

@@ -98,7 +98,7 @@ async def test_a_process_paused_within_the_end_of_a_turn_keeps_nobody_out(
     await open_example(journal)
     paused = await run(programs / "end_turn_and_stop.py", postgres_urls.worker, "session-1")
     assert await line(paused) == "holding the lock"
-    async with asyncio.timeout(12):
+    async with asyncio.timeout(40):
         assert (await journal.append("session-1", "t1.s1/reply", [item_row(1, 1)])).inserted
     os.kill(paused.pid, signal.SIGCONT)
     assert await output(paused) == ["unavailable", "inserted=True"]

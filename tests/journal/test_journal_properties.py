@@ -112,7 +112,7 @@ def test_any_interleaving_on_sqlite(examples_file: Path, interleaving: list[list
 
 
 @pytest.mark.database
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(interleaving=INTERLEAVINGS)
 def test_any_interleaving_on_postgresql(shared_urls: DatabaseUrls, interleaving: list[list[Operation]]) -> None:
     asyncio.run(check(shared_urls.operator, interleaving))

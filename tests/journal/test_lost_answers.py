@@ -137,7 +137,7 @@ async def test_a_turn_whose_end_was_not_confirmed_ends_once(
     with pytest.raises(JournalUnavailable):
         await proxied.end_turn("session-1", 1, lambda _: [result_row(1, 1), event_row(1)])
     assert len(await direct.read("session-1", claim="t1/end")) == (2 if committed else 0)
-    async with asyncio.timeout(12):
+    async with asyncio.timeout(40):
         again = await proxied.end_turn("session-1", 1, lambda _: [result_row(1, 1), event_row(1)])
     assert again.inserted is not committed
     assert len(again.rows) == 2

@@ -80,6 +80,9 @@ async def test_a_session_whose_finalizer_was_torn_off_is_swept(
         uid = await user.create_session("x")
         status = await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
     await user.clean_up()
+    installation = status["workflow"]["id"].split("/")[1]
     async with RunningOperator(settings):
         assert await eventually(lambda: closing(journal, uid), bool) == [conditions.REASON_SESSION_CANCELLED]
         await eventually(lambda: cancel_requested(temporal, status["workflow"]["id"]), bool)
+        # Nobody is left to read its status: it does not stay on the projector's list for ever.
+        await eventually(lambda: journal.behind(installation), lambda behind: not behind)

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
+import pytest
+
+from codex_sandbox import process_tree
 from codex_sandbox.process_tree import ProcessEntry, belonging, descendants, read_call_variable, read_entry
 
 SUPERVISOR = 1
@@ -44,6 +49,24 @@ def test_an_unexplained_orphan_belongs_to_the_turn_if_it_is_younger() -> None:
 
 def test_another_turns_session_is_never_taken_for_an_unexplained_orphan() -> None:
     assert of_turn_two(entry(11, 1, 10, start=500)) == []
+
+
+def test_descendants_are_found_without_the_kernels_lists_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "sleep 300 & setsid sleep 300 & echo $!; wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as shell:
+        try:
+            assert shell.stdout is not None
+            last = int(shell.stdout.readline())
+            assert process_tree.has_children_files()
+            with_lists = {entry.pid for entry in descendants(shell.pid)}
+            monkeypatch.setattr(process_tree, "has_children_files", lambda: False)
+            assert {entry.pid for entry in descendants(shell.pid)} == with_lists
+            assert last in with_lists
+            assert len(with_lists) == 2
+        finally:
+            for entry in descendants(shell.pid):
+                os.kill(entry.pid, signal.SIGKILL)
+            shell.kill()
 
 
 def test_a_process_name_cannot_forge_its_line_in_the_process_table() -> None:

@@ -102,6 +102,16 @@ def open_session(driver: SessionDriver, sandbox: LocalSandbox) -> Callable[[str]
     return open_with
 
 
+@pytest.fixture
+def announce(driver: SessionDriver, sandbox: LocalSandbox) -> Callable[[], Awaitable[None]]:
+    """Journal the sandbox's address, which ``open_session`` does at once."""
+
+    async def announce_sandbox() -> None:
+        await driver.announce(address_of(sandbox))
+
+    return announce_sandbox
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -20,6 +20,7 @@ from codex_worker.activities.model import ModelActivities
 from codex_worker.activities.session import SessionActivities
 from codex_worker.activities.tools import ToolActivities
 from codex_worker.execution import Executor
+from codex_worker.health import HealthServer
 from codex_worker.log_setup import configure_logging
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Provider, Providers
@@ -45,7 +46,7 @@ def providers_of(settings: WorkerSettings) -> Providers:
     return Providers(providers={"default": provider})
 
 
-async def serve(settings: WorkerSettings, metrics: WorkerMetrics) -> None:
+async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: HealthServer) -> None:
     """Run the worker until SIGTERM or SIGINT; what it holds is handed over to other workers."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,7 +74,9 @@ async def serve(settings: WorkerSettings, metrics: WorkerMetrics) -> None:
     )
     async with worker:
         log.info("worker ready", task_queue=settings.codex_task_queue, temporal=settings.temporal_address)
+        health.set_ready(True)
         await stop.wait()
+        health.set_ready(False)
         log.info("worker stopping: running steps are handed over")
     await sandboxes.close()
     await model.close()
@@ -98,8 +101,8 @@ def main() -> None:
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    start_http_server(settings.metrics_port, registry=registry)
-    asyncio.run(serve(settings, WorkerMetrics(registry)))
+    health = HealthServer(settings.metrics_port, registry)
+    asyncio.run(serve(settings, WorkerMetrics(registry), health))
 
 
 if __name__ == "__main__":

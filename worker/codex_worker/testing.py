@@ -71,12 +71,12 @@ def _program(name: str) -> str:
 
 
 @asynccontextmanager
-async def temporal_dev_server() -> AsyncIterator[WorkflowEnvironment]:
-    """Start Temporal's dev server on a free port, in memory."""
+async def temporal_dev_server(*options: str) -> AsyncIterator[WorkflowEnvironment]:
+    """Start Temporal's dev server on a free port, in memory; ``options`` go to its command line."""
     environment = await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
         dev_server_existing_path=_program("temporal"),
-        dev_server_extra_args=list(DEV_SERVER_OPTIONS),
+        dev_server_extra_args=[*DEV_SERVER_OPTIONS, *options],
     )
     async with environment:
         yield environment

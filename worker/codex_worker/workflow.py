@@ -215,7 +215,7 @@ class CodexWorkflow:
     async def _stop(self, turn: Turn, steps: asyncio.Task[TurnEnd | None]) -> None:
         """Stop waiting for the steps, then kill what they started: a cancelled activity kills nothing."""
         steps.cancel()
-        await asyncio.wait([steps])
+        await workflow.wait([steps])
         try:
             stopped = (await calls.stop_processes(self._session, turn.number)).stopped
         except ActivityError:

@@ -25,16 +25,19 @@ app.kubernetes.io/name=codex-temporal,app.kubernetes.io/instance={{ .Release.Nam
       - {key: app.kubernetes.io/name, operator: NotIn, values: [codex-sandbox]}
 {{- end }}
 
-{{/* The providers as given, or the trial's scripted model. */}}
+{{/* The providers as given; a trial adds its scripted model as `default` unless one of that name is given. */}}
 {{- define "codex.providersInUse" -}}
-{{- if .Values.providers -}}
-{{ toYaml .Values.providers }}
-{{- else -}}
-default:
-  baseUrl: http://codex-model.{{ .Release.Namespace }}.svc:8089/v1
-  secretName: codex-model
-  defaultModel: scripted
+{{- $providers := deepCopy (.Values.providers | default dict) -}}
+{{- if include "codex.scriptedModel" . -}}
+{{- $url := printf "http://codex-model.%s.svc:8089/v1" .Release.Namespace -}}
+{{- $_ := set $providers "default" (dict "baseUrl" $url "secretName" "codex-model" "defaultModel" "scripted") -}}
 {{- end -}}
+{{ toYaml $providers }}
+{{- end }}
+
+{{/* Not empty where the trial brings its scripted model. */}}
+{{- define "codex.scriptedModel" -}}
+{{- if and .Values.trial.enabled (not (hasKey (.Values.providers | default dict) "default")) -}}true{{- end -}}
 {{- end }}
 
 {{/* providers.yaml as the worker reads it. */}}

@@ -1,0 +1,50 @@
+"""The worker's HTTP side: /metrics for Prometheus, /healthz for the kubelet."""
+
+from __future__ import annotations
+
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+
+class HealthServer:
+    """Answers in a thread of its own, so that a busy event loop is still measured."""
+
+    def __init__(self, port: int, registry: CollectorRegistry) -> None:
+        self._ready = False
+        self._server = ThreadingHTTPServer(("0.0.0.0", port), self._handler(registry))  # noqa: S104 - scraped from outside
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def set_ready(self, ready: bool) -> None:
+        """Say whether this worker polls for work; /healthz answers 503 while it does not."""
+        self._ready = ready
+
+    def _handler(self, registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
+        health = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path.startswith("/metrics"):
+                    self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+                elif self.path != "/healthz":
+                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"there are /metrics and /healthz\n")
+                elif health._ready:
+                    self._answer(HTTPStatus.OK, "text/plain", b"polling for work\n")
+                else:
+                    self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"not polling for work\n")
+
+            def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Say nothing: probes and scrapes come every few seconds."""
+
+        return Handler
