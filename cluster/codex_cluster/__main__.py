@@ -6,6 +6,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from codex_cluster import host_provider, host_settings, kind, kubectl, locking, preflight, workspace
@@ -79,7 +80,11 @@ class Tool:
         name = workspace.provider(self._layout)
         if name is None:
             raise ClusterError("there is no cluster to load images into: run `make up` first")
-        for target, image in self._provider(name, self._machine()).load_images(context).items():
+        provider = self._provider(name, self._machine())
+        problems = provider.problems()
+        if problems:
+            raise ClusterError(f"the cluster is not healthy ({'; '.join(problems)}): run `make up` first")
+        for target, image in provider.load_images(context).items():
             self._progress.say(f"{target}: {image}")
 
     def demo(self, model: str) -> None:
@@ -92,10 +97,11 @@ class Tool:
 
     def clean(self) -> None:
         self.down()
-        others = host_settings.owners()
+        others = host_settings.users_of(self._layout.cache)
         if others:
             raise ClusterError(f"the builds are in use by the clusters of {', '.join(others)}: run `make down` there")
-        Buildah(self._layout.cache, self._layout.run / "buildah").remove()
+        with tempfile.TemporaryDirectory() as scratch:
+            Buildah(self._layout.cache, Path(scratch) / "buildah").remove()
         shutil.rmtree(self._layout.cache, ignore_errors=not self._layout.cache.exists())
         self._progress.say(f"{self._layout.cache} is gone")
 

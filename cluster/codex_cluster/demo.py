@@ -35,10 +35,9 @@ class Demo:
         """Run the whole demo; raises ClusterError with the state of things where it gets stuck."""
         self._deploy(model)
         self._prepare_namespace()
-        name = f"fix-tests-{time.strftime('%H%M%S')}"
-        self._say(f"bob, an ordinary user, starts the session {name}")
         manifest = yaml.safe_load(example("session.yaml").read_text())
-        manifest["metadata"]["name"] = name
+        name = manifest["metadata"]["name"] = f"{manifest['metadata']['name']}-{time.strftime('%H%M%S')}"
+        self._say(f"bob, an ordinary user, starts the session {name}")
         self._show("apply", "-f", "-", user="bob", stdin=yaml.safe_dump(manifest, sort_keys=False))
         self._answer_approvals(name)
         session = self._get(name)

@@ -73,11 +73,12 @@ class HostNode:
     def down(self, *, keep_settings: bool = False) -> None:
         """Stop the node and remove everything it made outside the user's cache."""
         self._refuse_other_owner()
-        self._stop()
-        commands.output(["rm", "-rf", "--one-file-system", str(self._layout.data)], timeout=600)
-        if not keep_settings:
-            _remove_if_empty(self._layout.run.parent)
-            host_settings.restore()
+        with self._progress.step(f"removing node {self._layout.name}", estimate_seconds=5):
+            self._stop()
+            commands.output(["rm", "-rf", "--one-file-system", str(self._layout.data)], timeout=600)
+            if not keep_settings:
+                _remove_if_empty(self._layout.run.parent)
+                host_settings.restore()
 
     def problems(self) -> list[str]:
         """What is wrong with a running node, each in a few words; empty when all works."""
@@ -144,6 +145,7 @@ class HostNode:
             folder.chmod(0o711)
             folder.parent.chmod(0o711)
         self._layout.logs.mkdir(parents=True, exist_ok=True)
+        (self._layout.data / "cache").write_text(str(self._layout.cache))
         (self._layout.data / "owner").write_text(str(self._layout.state))
         host_settings.apply()
         host_network.create(self._layout)

@@ -44,9 +44,10 @@ def apply() -> None:
         _write(name, value)
 
 
-def owners() -> list[str]:
-    """State folders of all host nodes on this machine."""
-    return sorted(record.read_text() for record in BASE.glob("*/owner"))
+def users_of(cache: Path) -> list[str]:
+    """State folders of the host nodes on this machine that run programs from a cache."""
+    nodes = [record.parent for record in BASE.glob("*/owner")]
+    return sorted((node / "owner").read_text() for node in nodes if (node / "cache").read_text() == str(cache))
 
 
 def restore() -> None:

@@ -31,9 +31,14 @@ export PATH='{layout.binaries}':"$PATH"
 
 
 def provider(layout: Layout) -> str | None:
-    """The provider of this clone's cluster, or None where there is no cluster."""
+    """The provider of this clone's cluster, or None where there is no cluster.
+
+    A host node is also found by its data, so that deleting the state folder by hand does not orphan it.
+    """
     record = layout.state / PROVIDER_FILE
-    return record.read_text().strip() if record.exists() else None
+    if record.exists():
+        return record.read_text().strip()
+    return "host" if layout.data.exists() else None
 
 
 def record_provider(layout: Layout, name: str) -> None:

@@ -18,7 +18,10 @@ from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject
 from codex_operator.workflows import WorkflowGone, Workflows
 
+PROMPT_KEY = "prompt"
 SHUTDOWN_KEY = "shutdown"
+# What opens a session: session_opened and the prompt.
+OPENING_ROWS = 2
 APPROVAL_KINDS = (RowKind.TOOL_CALL, RowKind.EVENT)
 
 
@@ -35,10 +38,15 @@ class Delivery:
     ) -> tuple[Notice, ...]:
         """Deliver what is new; ``started``: this pass began the run, which reads waiting messages by itself.
 
-        Does nothing where neither the journal nor the annotations have anything that was not delivered before.
+        Does nothing where neither the journal, the annotations nor the run have changed since everything was delivered.
         """
         candidates = undelivered(session.annotations, memory.acknowledged)
-        if not candidates and record.last_seq == memory.checked_seq:
+        delivered = (memory.run_id, record.last_seq, frozenset(candidates.items()))
+        if started and record.last_seq <= OPENING_ROWS and not candidates:
+            # A session that was just made: its run reads the prompt by itself, and there is nothing else.
+            memory.signalled.add((memory.run_id or "", PROMPT_KEY))
+            memory.delivered = delivered
+        if delivered == memory.delivered:
             return ()
         book = read_book(await self._journal.read(session.uid, kinds=APPROVAL_KINDS))
         memory.acknowledged |= book.acknowledged
@@ -47,9 +55,9 @@ class Delivery:
             standing, inserted = await self._journal.decide(session.uid, decision)
             if inserted:
                 metrics.DECISIONS.labels(standing.kind.value).inc()
-        open_decisions = await self._deliver_decisions(session, memory, workflow_id, book)
-        open_messages = await self._deliver_messages(session, memory, workflow_id, started=started)
-        memory.checked_seq = -1 if open_decisions or open_messages else record.last_seq
+        await self._deliver_decisions(session, memory, workflow_id, book)
+        await self._deliver_messages(session, memory, workflow_id, started=started)
+        memory.delivered = delivered
         return plan.notices
 
     async def request_shutdown(self, memory: SessionMemory, workflow_id: str) -> None:
@@ -58,24 +66,21 @@ class Delivery:
 
     async def _deliver_decisions(
         self, session: SessionObject, memory: SessionMemory, workflow_id: str, book: ApprovalBook
-    ) -> bool:
+    ) -> None:
         decided = await self._journal.decisions(session.uid, book.requested - book.acknowledged)
         for approval_id in decided:
             await self._once(memory, approval_id, self._approval(workflow_id, approval_id))
-        return bool(decided)
 
     async def _deliver_messages(
         self, session: SessionObject, memory: SessionMemory, workflow_id: str, *, started: bool
-    ) -> bool:
-        waiting = await self._journal.waiting_messages(session.uid)
-        for row in waiting:
+    ) -> None:
+        for row in await self._journal.waiting_messages(session.uid):
             payload = MessagePayload.model_validate(row.payload)
             signal = MessageSignal(key=payload.key, seq=row.seq, delivery=payload.delivery)
             if started:
                 memory.signalled.add((memory.run_id or "", payload.key))
             else:
                 await self._once(memory, payload.key, self._message(workflow_id, signal))
-        return bool(waiting)
 
     def _approval(self, workflow_id: str, approval_id: str) -> Callable[[], Awaitable[None]]:
         return lambda: self._workflows.signal_approval(workflow_id, approval_id)

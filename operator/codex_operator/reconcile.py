@@ -17,7 +17,7 @@ from codex_journal.errors import JournalError, UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
 from codex_operator.cluster_api import ClusterError
-from codex_operator.delivery import Delivery
+from codex_operator.delivery import OPENING_ROWS, PROMPT_KEY, Delivery
 from codex_operator.display import one_line
 from codex_operator.observations import SANDBOX_PENDING, Notice, Observation, Problem, SandboxObservation
 from codex_operator.sandbox_state import Pod, SandboxPods, generation_of, observe, pod_address, sort_out
@@ -26,10 +26,7 @@ from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject, session_settings
 from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
 
-PROMPT_KEY = "prompt"
 PROBLEM_BYTES = 512
-# The seqs of what create_session writes: up to here no pod can have been journaled.
-OPENING_ROWS = 2
 
 
 def _opening_rows(session: SessionObject) -> list[NewRow]:

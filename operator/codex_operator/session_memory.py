@@ -16,8 +16,8 @@ class SessionMemory:
     """(run id, key) of every signal this process has sent."""
     acknowledged: set[str] = field(default_factory=set)
     """Approval ids whose decision has its event."""
-    checked_seq: int = -1
-    """Up to here the journal was searched for unacknowledged keys, and all were delivered."""
+    delivered: object = None
+    """The run, journal and annotations of which everything was delivered."""
     addressed_generation: int = 0
     policy_applied: bool = False
     pods_created: int = 0

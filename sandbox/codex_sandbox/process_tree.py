@@ -63,15 +63,19 @@ def descendants(root: int) -> list[ProcessEntry]:
     """Return every living process below `root`, parents before their children.
 
     A process whose parent ends during the walk moves to `root` behind our back, so one walk proves nothing: it is
-    repeated until it meets the same processes twice. What forks all the time can prevent that; then those that just
-    ended are returned, too, so that nobody takes the tree for empty.
+    repeated until two find the same processes living and the same ended. What forks all the time can prevent that;
+    then those that just ended are returned, too, so that nobody takes the tree for empty.
     """
     met = _walk(root)
     for _ in range(MAX_WALKS):
         before, met = met, _walk(root)
-        if met.keys() == before.keys():
+        if _ended(met) == _ended(before) and met.keys() == before.keys():
             return [entry for entry in met.values() if not entry.zombie]
-    return [entry for entry in met.values() if not entry.zombie or entry.pid not in before]
+    return [entry for entry in met.values() if entry.pid not in _ended(before)]
+
+
+def _ended(met: dict[int, ProcessEntry]) -> set[int]:
+    return {entry.pid for entry in met.values() if entry.zombie}
 
 
 def has_children_files() -> bool:

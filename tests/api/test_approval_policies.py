@@ -135,10 +135,11 @@ def test_a_stamp_without_a_decision_is_refused(cluster: Any, annotations: list[s
         assert "written by the API server only" in message
 
 
-def test_a_stamp_in_another_name_is_overwritten_by_the_api_server(cluster: Any) -> None:
+def test_a_decision_with_a_stamp_in_another_name_is_refused(cluster: Any) -> None:
     name = cluster.session(ID)
-    cluster.kubectl(*annotate(name, f"{KEY}=approve", f"{STAMP}=carol"), user="alice")
-    assert cluster.annotations(name)[STAMP] == "alice"
+    message = cluster.refused(*annotate(name, f"{KEY}=approve", f"{STAMP}=carol"), user="alice")
+    assert "written by the API server only" in message
+    assert KEY not in cluster.annotations(name)
 
 
 def test_a_stamp_is_neither_changed_nor_removed_later(cluster: Any) -> None:

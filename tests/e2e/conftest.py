@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from codex_cluster.deploy import NAMESPACE, deploy, example, kubectl
 from codex_cluster.layout import REPOSITORY, Layout, cache_directory
 from codex_cluster.progress import Progress

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from codex_cluster.layout import REPOSITORY
 
 pytestmark = pytest.mark.cluster

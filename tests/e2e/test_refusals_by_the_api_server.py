@@ -29,7 +29,7 @@ def test_a_forged_stamp_is_refused(kube, asking) -> None:
     name, approval = asking
     stamp = f"approved-by.codex-temporal.dev/{approval}=carol"
     message = kube.refused("annotate", "cxs", name, f"{PREFIX}{approval}=approve", stamp, user="alice")
-    assert "stamps are written by the API server only" in message
+    assert "written by the API server only" in message
 
 
 def test_a_decision_in_a_new_object_is_refused(kube, asking) -> None:
@@ -46,7 +46,7 @@ def test_a_decision_in_a_new_object_is_refused(kube, asking) -> None:
 def test_a_status_written_by_hand_is_refused(kube, asking) -> None:
     name, _ = asking
     patch = ("patch", "cxs", name, "--subresource=status", "--type=merge", "-p", '{"status":{"phase":"Completed"}}')
-    assert "status is written by the operator only" in kube.refused(*patch, user="admin")
+    assert "written by the operator only" in kube.refused(*patch, user="admin")
 
 
 def test_a_change_of_mind_is_refused(kube, asking) -> None:

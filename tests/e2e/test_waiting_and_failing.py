@@ -8,7 +8,8 @@ pytestmark = pytest.mark.cluster
 
 
 def condition(status, kind: str):
-    return next(found for found in status["conditions"] if found["type"] == kind)
+    none = {"status": "Unknown", "reason": ""}
+    return next((found for found in status.get("conditions", []) if found["type"] == kind), none)
 
 
 def test_an_unknown_provider_is_a_condition_that_names_the_cure(kube) -> None:

@@ -44,7 +44,7 @@ class HealthServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
                 """Say nothing: probes and scrapes come every few seconds."""
 
         return Handler
