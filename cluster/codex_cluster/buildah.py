@@ -12,18 +12,25 @@ from codex_cluster.errors import CommandFailedError
 MACHINE_FILES = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
 """Shown read-only to build steps where they exist: a machine behind a proxy keeps its package settings there."""
 
+MOUNT_AND_RUN = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
+
 
 class Buildah:
-    """Builds, lists and exports images; `run` takes what need not survive."""
+    """Builds, lists and exports images.
+
+    Every command runs in a mount namespace of its own with a fresh run directory: otherwise mounts of layers stay on
+    the machine after a build, and two clones disagree about who has mounted what.
+    """
 
     def __init__(self, cache: Path, run: Path) -> None:
         self._storage = cache / "images"
-        self._run = run
-        settings = run / "containers.conf"
-        run.mkdir(parents=True, exist_ok=True)
+        mount_point, settings = run / "root", run / "containers.conf"
+        mount_point.mkdir(parents=True, exist_ok=True)
         # Otherwise buildah writes a lock below /etc/cni, although it needs no network of its own.
         settings.write_text(f'[network]\nnetwork_config_dir = "{run / "networks"}"\n')
-        self._program = ["env", f"CONTAINERS_CONF={settings}", "buildah", f"--root={self._storage}", f"--runroot={run}"]
+        private = ["unshare", "--mount", "--propagation", "private", "sh", "-c", MOUNT_AND_RUN, str(mount_point)]
+        program = ["buildah", f"--root={self._storage}", f"--runroot={mount_point}"]
+        self._program = [*private, "env", f"CONTAINERS_CONF={settings}", *program]
 
     def exists(self, name: str) -> bool:
         """Whether the storage holds an image of this name."""
@@ -52,7 +59,7 @@ class Buildah:
         commands.output([*self._program, "push", "--quiet", name, f"docker-archive:{archive}:{name}"], timeout=600)
 
     def remove(self) -> None:
-        """Remove the storage, its mounts first."""
+        """Remove the storage."""
         if self._storage.exists() and shutil.which("buildah"):
             for clear in (["rm", "--all"], ["rmi", "--all", "--force"]):
                 try:
@@ -60,4 +67,3 @@ class Buildah:
                 except CommandFailedError as error:
                     print(f"while emptying {self._storage}: {error}")
         shutil.rmtree(self._storage, ignore_errors=not self._storage.exists())
-        shutil.rmtree(self._run, ignore_errors=not self._run.exists())

@@ -13,7 +13,6 @@ from codex_operator.cluster_api import ClusterApi, ClusterError, ClusterUnavaila
 from codex_operator.display import one_line
 from codex_operator.observations import SandboxObservation
 from codex_operator.probe_addresses import ProbeAddresses
-from codex_operator.probes import resolve_probes
 from codex_operator.sandbox_objects import SandboxSettings, network_policy, pod_name, sandbox_pod, tls_secret
 from codex_operator.sandbox_state import MESSAGE_BYTES, Pod, SandboxPods, is_own, observe
 from codex_operator.session_memory import SessionMemory
@@ -104,7 +103,6 @@ class Sandboxes:
         # On a conflict an earlier attempt of ours got this far; a foreign Secret would only make this pod unreachable.
         with contextlib.suppress(Conflict):
             await self._api.create(resource_paths.secrets(session.namespace), tls_secret(session, generation, files))
-        settings = replace(self._settings, probes=await resolve_probes(self._settings.probes))
         try:
             return await self._api.create(
                 resource_paths.pods(session.namespace), sandbox_pod(session, generation, settings)
