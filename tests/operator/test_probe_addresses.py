@@ -15,12 +15,17 @@ from codex_operator.settings import Settings
         ("temporal=http://127.0.0.1:7233", {"temporal=127.0.0.1:7233"}),
         ("database=10.0.0.2:5432", {"database=10.0.0.2:5432"}),
         ("metadata=[fd00::1]:80", {"metadata=[fd00::1]:80"}),
-        ("gone=name.invalid:1", {"gone=name.invalid:1"}),
     ],
 )
 async def test_a_probe_is_given_to_the_sandbox_as_an_address(given: str, expected: set[str]) -> None:
     (resolved,) = await ProbeAddresses([given]).resolved()
     assert resolved in expected
+
+
+async def test_a_name_without_an_address_is_left_out() -> None:
+    assert await ProbeAddresses(["gone=name.invalid:1", "database=10.0.0.2:5432"]).resolved() == (
+        "database=10.0.0.2:5432",
+    )
 
 
 def test_the_api_server_is_probed_wherever_its_address_is_known() -> None:
