@@ -88,9 +88,11 @@ class Tool:
             self._progress.say(f"{target}: {image}")
 
     def demo(self, model: str) -> None:
+        demo = Demo(self._layout, self._progress)
+        demo.check(model)
         self.up("auto", DEFAULT_NODE_IMAGE)
         self.images(REPOSITORY)
-        Demo(self._layout, self._progress).run(model)
+        demo.run(model)
 
     def deploy(self) -> None:
         deploy(self._layout, self._progress)

@@ -19,6 +19,7 @@ from codex_cluster.progress import Progress
 
 DEMO_NAMESPACE = "demo"
 WAIT_SECONDS = 180
+MODELS = ("scripted", "openai")
 OPENAI_SECRET = "openai"
 METRICS = ("codex_model_request_duration_seconds", "codex_approval_wait_seconds")
 DEFAULT_OPENAI_MODEL = "gpt-5.4"
@@ -30,6 +31,13 @@ class Demo:
     def __init__(self, layout: Layout, progress: Progress) -> None:
         self._layout = layout
         self._progress = progress
+
+    def check(self, model: str) -> None:
+        """Raise ClusterError for a model that cannot be used, before minutes are spent on the cluster."""
+        if model not in MODELS:
+            raise ClusterError(f"MODEL={model} is none of {', '.join(MODELS)}")
+        if model == "openai" and not os.environ.get("OPENAI_API_KEY"):
+            raise ClusterError("MODEL=openai needs OPENAI_API_KEY; without it: make demo (the scripted model)")
 
     def run(self, model: str) -> None:
         """Run the whole demo; raises ClusterError with the state of things where it gets stuck."""
@@ -53,10 +61,7 @@ class Demo:
     def _deploy(self, model: str) -> None:
         values: dict[str, Any] = {}
         if model == "openai":
-            key = os.environ.get("OPENAI_API_KEY", "")
-            if not key:
-                raise ClusterError("MODEL=openai needs OPENAI_API_KEY; without it: make demo (the scripted model)")
-            self._create_secret(key)
+            self._create_secret(os.environ["OPENAI_API_KEY"])
             values["providers"] = {
                 "default": {
                     "baseUrl": os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1"),
@@ -66,8 +71,6 @@ class Demo:
                     "namespaces": [DEMO_NAMESPACE],
                 }
             }
-        elif model != "scripted":
-            raise ClusterError(f"MODEL={model} is neither scripted nor openai")
         self._progress.say(f"model: {model}")
         deploy(self._layout, self._progress, values)
 
