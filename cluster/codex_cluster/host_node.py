@@ -17,6 +17,7 @@ from codex_cluster import (
     image_archive,
     node_files,
     node_plan,
+    policy_plugin,
 )
 from codex_cluster.errors import ClusterError
 from codex_cluster.node_plan import Node
@@ -24,7 +25,8 @@ from codex_cluster.node_process import NodeProcess, until
 from codex_cluster.progress import Progress
 
 READY_SECONDS = 60.0
-REPAIR_SECONDS = 20.0
+REPAIR_SECONDS = 30.0
+"""After this a repair restarts the whole node, with all pods; a merely overloaded machine must not get there."""
 ETCD_ATTEMPTS = 3
 
 
@@ -100,6 +102,8 @@ class HostNode:
             "containerd does not answer": self._ctr("version"),
         }
         wrong = [problem for problem, argv in checks.items() if not commands.succeeds(argv, timeout=5)]
+        if not self._policy_agent_answers():
+            wrong.append("the policy agent does not answer")
         return wrong or self._unready_objects()
 
     def import_image(self, archive: Path) -> None:
@@ -118,6 +122,13 @@ class HostNode:
         """kubectl as admin."""
         kubeconfig = f"--kubeconfig={self._layout.kubeconfig()}"
         return [str(self._programs / "kubectl"), kubeconfig, "--request-timeout=4s", *arguments]
+
+    def _policy_agent_answers(self) -> bool:
+        """Whether the agent says that the rules of all present policies are in the kernel."""
+        try:
+            return bool(policy_plugin.ask(str(self._node.policy_socket), {})["ok"])
+        except (OSError, ValueError):
+            return False
 
     def _unready_objects(self) -> list[str]:
         node = json.loads(commands.output(self.kubectl_command("get", "node", self._layout.name, "-o=json")))

@@ -116,12 +116,13 @@ async def _run(options: argparse.Namespace, tls: TlsFiles | None) -> None:
         waiting = asyncio.ensure_future(ending.wait())
         await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        remaining = await supervisor.stop_everything()
         for task in tasks:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        # Before anything is killed: a command that ends with its sandbox was interrupted and has no exit code to report.
         await server.close()
+        remaining = await supervisor.stop_everything()
         log("stopped", remaining=remaining)
 
 

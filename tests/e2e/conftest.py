@@ -59,7 +59,7 @@ class Kubectl:
     namespace: str
 
     def run(self, *arguments: str, user: str = "bob", stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        argv = kubectl(self.layout, *arguments, "--namespace", self.namespace, user=user)
+        argv = kubectl(self.layout, "--namespace", self.namespace, *arguments, user=user)
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
 
     def __call__(self, *arguments: str, user: str = "bob", stdin: str | None = None) -> str:

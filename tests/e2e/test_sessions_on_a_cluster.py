@@ -93,7 +93,19 @@ def test_deleting_a_session_in_mid_command_ends_its_workflow_and_removes_its_pod
         assert time.monotonic() < deadline, "the pod is still there"
         time.sleep(0.5)
     workflow = session["status"]["workflow"]["id"]
-    temporal = ("exec", "deploy/codex-temporal", "--", "temporal", "workflow", "describe", "-w", workflow, "-o", "json")
+    temporal = (
+        "exec",
+        "deploy/codex-temporal",
+        "--",
+        "temporal",
+        "workflow",
+        "describe",
+        "-w",
+        workflow,
+        "-o",
+        "json",
+        "--address=127.0.0.1:7233",
+    )
     while "RUNNING" in system(*temporal):
         assert time.monotonic() < deadline, "the workflow still runs"
         time.sleep(0.5)
@@ -116,8 +128,9 @@ def test_a_sandbox_pod_deleted_in_mid_command_is_replaced_and_the_model_is_told(
     pod = kube.pods("replaced")[0]["metadata"]["name"]
     kube("delete", "pod", pod, "--grace-period=0", "--force", user="admin")
     kube.wait("replaced", "Idle")
-    assert "interrupted" in kube.status("replaced")["lastMessage"]
-    assert kube.status("replaced")["sandbox"]["generation"] == 2
+    status = kube.status("replaced")
+    assert "interrupted" in status.get("lastMessage", ""), status
+    assert status["sandbox"]["generation"] == 2
 
 
 def test_an_operator_killed_between_annotate_and_signal_delivers_once(kube, system) -> None:
@@ -148,6 +161,6 @@ def test_a_cancelled_session_ends_and_stays_cancelled(kube) -> None:
     patch = json.dumps({"spec": {"operatingMode": "Cancelled"}})
     kube("patch", "cxs", "stop", "--type=merge", "-p", patch)
     kube.until("stop", lambda status: status.get("phase") == "Cancelled")
-    assert "terminal" in kube.refused(
+    assert "are final" in kube.refused(
         "patch", "cxs", "stop", "--type=merge", "-p", '{"spec":{"operatingMode":"Running"}}'
     )

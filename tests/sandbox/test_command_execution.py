@@ -122,7 +122,7 @@ async def test_characters_for_a_command_without_a_terminal_are_refused(client: S
 async def test_a_terminal_takes_input_and_control_characters(
     client: SandboxClient, read_until: Callable[[SandboxClient, CommandReply, str], Awaitable[str]]
 ) -> None:
-    script = "tty; stty size; echo $TERM; echo ready; read name; echo hello $name; sleep 60"
+    script = "tty; stty size; echo $TERM; echo ready; read name; echo hello $name; exec sleep 60"
     started = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, tty=True, yield_time_ms=0))
     first = await read_until(client, started, "ready")
     device, size, term = first.split("\r\n")[:3]

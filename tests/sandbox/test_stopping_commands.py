@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from codex_sandbox.errors import SandboxRefused
+from codex_sandbox.errors import SandboxConnectionLost, SandboxRefused
 from codex_sandbox.process_tree import descendants, read_entry
 from codex_sandbox.testing import characters, command
 
@@ -197,3 +197,13 @@ async def test_stopping_for_another_life_of_the_supervisor_is_refused(
     with pytest.raises(SandboxRefused, match="boot_mismatch"):
         await client._request("stop", {"boot_id": "0" * 32, "turn_prefix": "t1."}, lambda result: result)
     assert len(living(sandbox)) == 1
+
+
+async def test_a_command_that_ends_with_its_sandbox_reports_no_exit_code(
+    sandbox: LocalSandbox, client: SandboxClient, processes_live: Callable[[SandboxClient, int], Awaitable[None]]
+) -> None:
+    running = asyncio.create_task(client.start(command(client, "t1.s1.c1", "sleep", "60")))
+    await processes_live(await sandbox.client(), 1)
+    await sandbox.stop()
+    with pytest.raises(SandboxConnectionLost):
+        await running

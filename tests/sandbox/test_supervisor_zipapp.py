@@ -65,7 +65,7 @@ async def test_the_zipapp_runs_commands(python: str, zipapp: Path, authority: Te
         assert (reply.output, reply.exit_code) == ("hello", 0)
         missing = await client.start(command(client, "t1.s1.c2", "no-such-command"))
         assert (missing.output, missing.exit_code) == ("no-such-command: command not found\n", 127)
-        script = "read name; echo hello $name; sleep 300"
+        script = "read name; echo hello $name; exec sleep 300"
         asking = await client.start(command(client, "t1.s1.c3", "sh", "-c", script, tty=True, yield_time_ms=100))
         assert asking.process is not None
         greeted = await client.write(characters(client, "t1.s1.c4", asking.process, "Ada\n", yield_time_ms=500))
