@@ -120,7 +120,7 @@ async def _run(options: argparse.Namespace, tls: TlsFiles | None) -> None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        # Before anything is killed: a command that ends with its sandbox was interrupted and has no exit code to report.
+        # Before anything is killed: what ends with its sandbox was interrupted, it has no exit code to report.
         await server.close()
         remaining = await supervisor.stop_everything()
         log("stopped", remaining=remaining)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 256
 MAX_OPEN_REQUESTS = 256
 HANDSHAKE_SECONDS = 5.0
-LINGER_SECONDS = 1.0
 
 
 def listen_unix(path: str) -> socket.socket:
@@ -145,8 +143,6 @@ class _Connection:
             await self._read_requests()
         except FrameError as error:
             await self._send(_error(None, RefusalCode.BAD_FRAME, str(error)))
-            # Closing with unread input would reset the connection before the error is read.
-            await asyncio.wait({asyncio.ensure_future(self._discard_input())}, timeout=LINGER_SECONDS)
 
     def close(self) -> None:
         # Only the waiting ends: calls and processes belong to the supervisor.
@@ -168,11 +164,6 @@ class _Connection:
             task = asyncio.ensure_future(self._answer(identifier, request))
             self._requests.add(task)
             task.add_done_callback(self._requests.discard)
-
-    async def _discard_input(self) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError):
-            while await self._reader.read(MAX_FRAME_BYTES):
-                pass
 
     async def _answer(self, identifier: int, request: Mapping[str, Any]) -> None:
         try:
