@@ -99,7 +99,7 @@ def assemble(
         sandbox_port=settings.sandbox_port,
     )
     projector = Projector(
-        journal, StatusWriter(api), installation, isolation_required=isolation_required, on_closed=wakeups.wake
+        journal, StatusWriter(api), installation, isolation_required=isolation_required, wake=wakeups.wake
     )
     return OperatorContext(
         api=api,

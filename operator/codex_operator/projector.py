@@ -48,13 +48,13 @@ class Projector:
         installation: str,
         *,
         isolation_required: bool,
-        on_closed: Callable[[str], None],
+        wake: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._writer = writer
         self._installation = installation
         self._isolation_required = isolation_required
-        self._on_closed = on_closed
+        self._wake = wake
         self._sessions: dict[str, TrackedSession] = {}
         self._looked_for: dict[str, float] = {}
         """Loop time at which the object of a session that no loop serves was looked for."""
@@ -206,8 +206,9 @@ class Projector:
                 await self._load(tracked)
         except JournalError as error:
             log.warning("the journal cannot be read", session=tracked.subject.uid, error=str(error))
-        if tracked.is_closed and not was_closed:
-            self._on_closed(tracked.subject.uid)
+        if tracked.concerns_the_sandbox or (tracked.is_closed and not was_closed):
+            tracked.concerns_the_sandbox = False
+            self._wake(tracked.subject.uid)
 
     async def _load(self, tracked: TrackedSession) -> None:
         """Fold a session's journal from its beginning."""

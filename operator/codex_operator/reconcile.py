@@ -27,6 +27,7 @@ from codex_operator.session_object import SessionObject, session_settings
 from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
 
 PROBLEM_BYTES = 512
+RESET_EVENT = "SandboxReset"
 
 
 def _opening_rows(session: SessionObject) -> list[NewRow]:
@@ -181,6 +182,7 @@ class Reconciler:
         self, session: SessionObject, pods: SandboxPods, record: SessionRecord, memory: SessionMemory
     ) -> SandboxObservation:
         try:
+            pods = await self._without_discarded(session, pods, record, memory)
             generation = 0 if pods.current else await self._next_generation(session, pods, record)
             seen, pod = await self._sandboxes.ensure(session, pods, memory, generation)
             if pod is not None:
@@ -188,6 +190,22 @@ class Reconciler:
         except JournalError as error:
             return SandboxObservation(False, conditions.REASON_SANDBOX_STARTING, one_line(str(error), PROBLEM_BYTES))
         return seen
+
+    async def _without_discarded(
+        self, session: SessionObject, pods: SandboxPods, record: SessionRecord, memory: SessionMemory
+    ) -> SandboxPods:
+        """Give up a pod whose processes could not be stopped: the next turn gets a new one."""
+        if record.last_seq > memory.sandbox_seq:
+            kinds = [RowKind.SANDBOX_ADDRESS, RowKind.EVENT]
+            for row in await self._journal.read(session.uid, after=memory.sandbox_seq, kinds=kinds):
+                if row.kind is RowKind.SANDBOX_ADDRESS:
+                    memory.newest_address = max(memory.newest_address, row.payload["generation"])
+                elif row.payload["type"] == RESET_EVENT:
+                    memory.discarded_generation = memory.newest_address
+            memory.sandbox_seq = record.last_seq
+        if pods.current is None or generation_of(pods.current) > memory.discarded_generation:
+            return pods
+        return SandboxPods(None, (*pods.ended, pods.current), pods.newest_generation)
 
     async def _next_generation(self, session: SessionObject, pods: SandboxPods, record: SessionRecord) -> int:
         if record.last_seq <= OPENING_ROWS:

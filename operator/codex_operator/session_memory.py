@@ -19,6 +19,12 @@ class SessionMemory:
     delivered: object = None
     """The run, journal and annotations of which everything was delivered."""
     addressed_generation: int = 0
+    sandbox_seq: int = 0
+    """The journal was read up to here for addresses and for sandboxes that were given up."""
+    newest_address: int = 0
+    """Newest generation with an address in the journal."""
+    discarded_generation: int = 0
+    """Up to this generation no sandbox is used again: its processes could not be stopped."""
     policy_applied: bool = False
     pods_created: int = 0
     pod_created_at: float = 0.0

@@ -64,6 +64,8 @@ class TrackedSession:
     """The phase under which the metrics count it."""
     observed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set from the first observation on."""
+    concerns_the_sandbox: bool = False
+    """Whether a row was folded in for which the sandbox has to be reconciled."""
     busy: bool = False
     """Whether a task is at work on it."""
 
@@ -115,6 +117,8 @@ class TrackedSession:
         self.newest_row_at = row.at
         if row.kind is RowKind.SESSION_CLOSED or row.payload.get("type") in URGENT_EVENTS:
             self.urgent = True
+        if row.payload.get("type") == "SandboxReset":
+            self.concerns_the_sandbox = True
         shown = self.view.events[-1] if self.view.events and self.view.events[-1].seq == row.seq else None
         told = milestone(shown) if shown else None
         if told is not None:

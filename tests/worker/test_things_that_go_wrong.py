@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from codex_api import names
 from codex_api.approvals import DecisionKind
-from codex_api.rows import RowKind, SessionSettings
+from codex_api.rows import RowKind, SandboxAddressPayload, SessionSettings
 from codex_api.session import ApprovalPolicy
 from codex_client.model_server.testing import ScriptedModel
 from codex_journal.journal import Journal
@@ -176,3 +178,41 @@ async def test_a_session_goes_on_from_its_journal_when_temporal_lost_its_data(
     assert len(model.requests) == 3, "nothing was asked of the model again"
     assert len(await driver.events("ExecApprovalRequest")) == 1, "nobody was asked again"
     assert len(await driver.events("TurnStarted")) == 1
+
+
+async def test_the_model_is_told_when_a_sandbox_was_replaced_between_commands(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    model.script(replies=[command("echo one"), {"text": "One."}, command("echo two"), command("ls"), {"text": "Two."}])
+    await open_session("Go.")
+    await driver.wait_for_end(1)
+    async with LocalSandbox(session=driver.session, generation=2, workspace=sandbox.workspace) as second:
+        await driver.announce(SandboxAddressPayload(generation=2, unix_path=str(second.address.path)))
+        await sandbox.kill()
+        await driver.say("Go on.")
+        await driver.wait_for_end(2)
+    told = ["the sandbox was replaced since the last command" in output for output in await driver.outputs()]
+    assert told == [False, True, False]
+
+
+async def test_a_sandbox_that_cannot_stop_its_processes_is_given_up(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("codex_worker.calls.STOP_PROCESSES_WITHIN", timedelta(seconds=2))
+    model.script(replies=[command("sleep 60"), {"text": "Done."}])
+    await open_session("Go.")
+    while not await driver.rows(RowKind.TOOL_INTENT):
+        await asyncio.sleep(0.02)
+    await sandbox.kill()
+    await driver.handle.signal(names.SIGNAL_INTERRUPT)
+    await driver.wait_for_end()
+    assert len(await driver.events("SandboxReset")) == 1
+    async with LocalSandbox(session=driver.session, generation=2, workspace=sandbox.workspace) as second:
+        await driver.announce(SandboxAddressPayload(generation=2, unix_path=str(second.address.path)))
+        await driver.say("Go on.")
+        assert (await driver.wait_for_end(2))["type"] == "TurnComplete"

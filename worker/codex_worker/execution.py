@@ -90,7 +90,15 @@ class Executor:
         except SandboxConnectionLost:
             await self._sandboxes.drop(session)
             raise
-        return self._completed(call, reply)
+        return self._completed(call, reply, await self._note(session, call, sandbox.hello.generation))
+
+    async def _note(self, session: str, call: ToolCallPayload, generation: int) -> str:
+        """Return what the model has to know before the output: that this is another sandbox than the last one."""
+        transcript = await self._transcripts.load(session)
+        before = [intent.generation for name, intent in transcript.intents.items() if name != call.call_id]
+        if not before or max(before) >= generation:
+            return ""
+        return outcomes.sandbox_replaced(transcript.workspace_kept) + "\n"
 
     async def _journal_intent(self, session: str, call: ToolCallPayload, sandbox: SandboxClient) -> ToolIntentPayload:
         hello = sandbox.hello
@@ -106,8 +114,7 @@ class Executor:
         return ToolIntentPayload.model_validate(appended.rows[0].payload)
 
     async def _workspace_kept(self, session: str) -> bool:
-        transcript = await self._transcripts.load(session)
-        return transcript.address is not None and transcript.address.workspace_kept
+        return (await self._transcripts.load(session)).workspace_kept
 
     async def _refused(self, session: str, call: ToolCallPayload, refusal: SandboxRefused) -> ToolResultPayload:
         """Turn a refusal into what the model reads, or into waiting."""
@@ -129,10 +136,11 @@ class Executor:
             return _result_of(call, outcomes.process_lost(process_of(call)), "interrupted")
         return _result_of(call, outcomes.interrupted(kept), "interrupted")
 
-    def _completed(self, call: ToolCallPayload, reply: CommandReply) -> ToolResultPayload:
+    def _completed(self, call: ToolCallPayload, reply: CommandReply, note: str) -> ToolResultPayload:
+        text = note + format_reply(call.call_id, reply, int(call.arguments["max_output_tokens"]))
         return ToolResultPayload(
             call_id=call.call_id,
-            item=output_of(call, format_reply(call.call_id, reply, int(call.arguments["max_output_tokens"]))),
+            item=output_of(call, text),
             exit_code=reply.exit_code,
             process=reply.process,
             duration_seconds=reply.wall_time_seconds,

@@ -24,6 +24,7 @@ from codex_sandbox.tls import TlsFiles
 
 WAIT_FOR_SANDBOX_SECONDS = 5.0  # longer would hold an activity slot that others could use
 POLL_SECONDS = 0.1
+RESET_EVENT = "SandboxReset"
 
 
 class SandboxNotReady(Exception):
@@ -99,8 +100,14 @@ class Sandboxes:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _address(self, session: str) -> SandboxAddressPayload | None:
-        rows = await self._journal.read(session, kinds=[RowKind.SANDBOX_ADDRESS])
-        return SandboxAddressPayload.model_validate(rows[-1].payload) if rows else None
+        """Return the newest address, unless its sandbox was given up since."""
+        newest = None
+        for row in await self._journal.read(session, kinds=[RowKind.SANDBOX_ADDRESS, RowKind.EVENT]):
+            if row.kind is RowKind.SANDBOX_ADDRESS:
+                newest = SandboxAddressPayload.model_validate(row.payload)
+            elif row.payload["type"] == RESET_EVENT:
+                newest = None
+        return newest
 
     async def _report(self, session: str, hello: Hello, isolation: IsolationReport) -> None:
         """Tell people what the supervisor says of its isolation, once per answer and life."""

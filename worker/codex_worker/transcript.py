@@ -95,6 +95,11 @@ class Transcript:
             if call.approval_id in self.request_times
         }
 
+    @property
+    def workspace_kept(self) -> bool:
+        """Whether the newest sandbox found the files of the one before."""
+        return self.address is not None and self.address.workspace_kept
+
     def _message(self, row: Row) -> None:
         self._waiting[row.seq] = MessagePayload.model_validate(row.payload)
 

@@ -36,12 +36,18 @@ def aborted(seconds: float | None = None) -> str:
 
 def interrupted(workspace_kept: bool) -> str:
     """The sandbox that ran the call is gone, and nobody can tell how far the call came."""
-    files = (
-        "The files of the workspace were kept: check them before you repeat anything."
-        if workspace_kept
-        else "The new sandbox began with a fresh workspace: files written before are gone."
-    )
-    return f"interrupted: the sandbox was lost while this ran. It may have partly run. {files}"
+    return f"interrupted: the sandbox was lost while this ran. It may have partly run. {_files(workspace_kept)}"
+
+
+def sandbox_replaced(workspace_kept: bool) -> str:
+    """The first command in a new sandbox finds other processes, and perhaps other files, than the one before."""
+    return f"Note: the sandbox was replaced since the last command; nothing runs in it. {_files(workspace_kept)}"
+
+
+def _files(workspace_kept: bool) -> str:
+    if workspace_kept:
+        return "The files of the workspace were kept; check them before you repeat anything."
+    return "The new sandbox began with a fresh workspace: files written before are gone."
 
 
 def process_lost(process: int) -> str:
