@@ -68,7 +68,7 @@ async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: Health
         task_queue=settings.codex_task_queue,
         session=SessionActivities(journal, transcripts, metrics),
         model=ModelActivities(journal, transcripts, providers_of(settings), model, executor, metrics),
-        tools=ToolActivities(journal, executor, sandboxes),
+        tools=ToolActivities(journal, transcripts, executor, sandboxes),
         max_concurrent_activities=settings.codex_max_concurrent_activities,
         max_cached_workflows=settings.codex_max_cached_workflows,
     )

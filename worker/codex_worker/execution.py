@@ -12,7 +12,7 @@ from codex_journal.rows import NewRow, SessionRecord
 from codex_sandbox.client import SandboxClient
 from codex_sandbox.errors import SandboxConnectionLost, SandboxRefused
 from codex_sandbox.protocol import CommandReply, RefusalCode, StartCommand, WriteCharacters
-from codex_worker.gate import require_allowed
+from codex_worker.gate import NotAllowed, require_allowed
 from codex_worker.handover import until_shutdown
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.reply import output_of, result_row
@@ -20,7 +20,7 @@ from codex_worker.sandboxes import Sandboxes, SandboxNotReady
 from codex_worker.tools import outcomes
 from codex_worker.tools.exec_command import WRITE_STDIN
 from codex_worker.tools.output import BYTES_PER_TOKEN, format_reply
-from codex_worker.transcript import Transcripts
+from codex_worker.transcript import Transcript, Transcripts
 
 # After these the supervisor will not run the call, in this life or any other: the model is told.
 _SAID_TO_THE_MODEL = frozenset(
@@ -46,20 +46,21 @@ class Executor:
         self._sandboxes = sandboxes
         self._metrics = metrics
 
-    async def run(self, record: SessionRecord, call_id: str) -> None:
+    async def run(self, record: SessionRecord, transcript: Transcript, call_id: str) -> None:
         """Run the call unless its result is journaled already.
 
         Raises NotAllowed, SandboxNotReady, SandboxError (repeat the call), JournalError.
         """
-        transcript = await self._transcripts.load(record.session)
         if call_id in transcript.results:
             return
-        call = transcript.calls[call_id]
+        call = transcript.calls.get(call_id)
+        if call is None:
+            raise NotAllowed(f"there is no call {call_id} in the journal")
         decided = await self._journal.decisions(record.session, [call.approval_id]) if call.approval_id else {}
         decision = decided[call.approval_id][0] if call.approval_id in decided else None
         require_allowed(call, session=record.session, policy=record.settings.approval_policy, decision=decision)
         started = time.monotonic()
-        result = await self._result(record, call, transcript.intents.get(call_id))
+        result = await self._result(record, transcript, call)
         if await self.journal_result(record.session, call, result):
             duration = self._metrics.tool_duration.labels(tool=call.tool, outcome=result.outcome)
             duration.observe(time.monotonic() - started)
@@ -68,12 +69,13 @@ class Executor:
         """Append a call's result; returns whether this process' one is the one that counts."""
         turn, step = position_of(call)
         row = result_row(result, turn, step, call.index)
-        return (await self._journal.append(session, f"{call.call_id}/result", [row])).inserted
+        appended = await self._journal.append(session, f"{call.call_id}/result", [row])
+        self._transcripts.add(appended)
+        return appended.inserted
 
-    async def _result(
-        self, record: SessionRecord, call: ToolCallPayload, intent: ToolIntentPayload | None
-    ) -> ToolResultPayload:
+    async def _result(self, record: SessionRecord, transcript: Transcript, call: ToolCallPayload) -> ToolResultPayload:
         session = record.session
+        intent = transcript.intents.get(call.call_id)
         # A hello from before an intent was journaled says nothing about who holds the command now.
         sandbox = await self._sandboxes.connect(session, record.settings, fresh=intent is not None)
         if intent is None:
@@ -90,15 +92,7 @@ class Executor:
         except SandboxConnectionLost:
             await self._sandboxes.drop(session)
             raise
-        return self._completed(call, reply, await self._note(session, call, sandbox.hello.generation))
-
-    async def _note(self, session: str, call: ToolCallPayload, generation: int) -> str:
-        """Return what the model has to know before the output: that this is another sandbox than the last one."""
-        transcript = await self._transcripts.load(session)
-        before = [intent.generation for name, intent in transcript.intents.items() if name != call.call_id]
-        if not before or max(before) >= generation:
-            return ""
-        return outcomes.sandbox_replaced(transcript.workspace_kept) + "\n"
+        return self._completed(call, reply, _note(transcript, call, sandbox.hello.generation))
 
     async def _journal_intent(self, session: str, call: ToolCallPayload, sandbox: SandboxClient) -> ToolIntentPayload:
         hello = sandbox.hello
@@ -111,6 +105,7 @@ class Executor:
         turn, step = position_of(call)
         row = NewRow(RowKind.TOOL_INTENT, intent.model_dump(), turn, step)
         appended = await self._journal.append(session, f"{call.call_id}/intent", [row])
+        self._transcripts.add(appended)
         return ToolIntentPayload.model_validate(appended.rows[0].payload)
 
     async def _workspace_kept(self, session: str) -> bool:
@@ -145,6 +140,14 @@ class Executor:
             process=reply.process,
             duration_seconds=reply.wall_time_seconds,
         )
+
+
+def _note(transcript: Transcript, call: ToolCallPayload, generation: int) -> str:
+    """Return what the model has to know before the output: that this is another sandbox than the last one."""
+    before = [intent.generation for name, intent in transcript.intents.items() if name != call.call_id]
+    if not before or max(before) >= generation:
+        return ""
+    return outcomes.sandbox_replaced(transcript.workspace_kept) + "\n"
 
 
 async def run_in_parallel(calls: list[Callable[[], Awaitable[None]]]) -> None:

@@ -135,7 +135,7 @@ def make_worker(
         task_queue=task_queue,
         session=SessionActivities(journal, transcripts, metrics),
         model=ModelActivities(journal, transcripts, providers, model, executor, metrics),
-        tools=ToolActivities(journal, executor, sandboxes),
+        tools=ToolActivities(journal, transcripts, executor, sandboxes),
     )
     return RunningWorker(worker, registry, sandboxes, model)
 

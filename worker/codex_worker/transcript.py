@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from codex_api.events import ExecApprovalRequest, TurnComplete, TurnStarted, event_adapter
@@ -21,8 +22,9 @@ from codex_api.rows import (
     ToolIntentPayload,
     UsagePayload,
 )
+from codex_journal.errors import UnknownSession
 from codex_journal.journal import Journal
-from codex_journal.rows import Row
+from codex_journal.rows import Appended, Row, SessionRecord
 
 REPLY_CLAIM_SUFFIX = "/reply"
 
@@ -34,6 +36,7 @@ class Transcript:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.closed = False
         self.turn = 0
         self.ended_turn = 0
         self.tokens = 0
@@ -126,6 +129,9 @@ class Transcript:
     def _retry(self, row: Row) -> None:
         self._retries.setdefault((row.turn, row.step), []).append(ModelRetryPayload.model_validate(row.payload))
 
+    def _closed(self, row: Row) -> None:
+        self.closed = True
+
     def _address(self, row: Row) -> None:
         self.address = SandboxAddressPayload.model_validate(row.payload)
 
@@ -149,6 +155,7 @@ _FOLDS = {
     RowKind.USAGE: Transcript._usage,
     RowKind.MODEL_RETRY: Transcript._retry,
     RowKind.SANDBOX_ADDRESS: Transcript._address,
+    RowKind.SESSION_CLOSED: Transcript._closed,
     RowKind.EVENT: Transcript._event,
 }
 
@@ -160,15 +167,38 @@ class Transcripts:
         self._journal = journal
         self._max_sessions = max_sessions
         self._cache: OrderedDict[str, Transcript] = OrderedDict()
+        self._records: dict[str, SessionRecord] = {}
 
     async def load(self, session: str) -> Transcript:
         """Return the session's fold up to the newest committed row."""
         transcript = self._cache.setdefault(session, Transcript())
         self._cache.move_to_end(session)
         while len(self._cache) > self._max_sessions:
-            self._cache.popitem(last=False)
-        for row in await self._journal.read(session, after=transcript.seq):
-            # Two activities may read the same new rows at once; each row is folded once.
-            if row.seq == transcript.seq + 1:
-                transcript.apply(row)
+            forgotten, _ = self._cache.popitem(last=False)
+            self._records.pop(forgotten, None)
+        _extend(transcript, await self._journal.read(session, after=transcript.seq))
         return transcript
+
+    async def record(self, session: str) -> SessionRecord:
+        """Return the session's row as it was first read: only its settings and names, which never change, are current.
+
+        Raises UnknownSession.
+        """
+        if session not in self._records:
+            record = await self._journal.session(session)
+            if record is None:
+                raise UnknownSession(f"no session {session} in the journal")
+            self._records[session] = record
+        return self._records[session]
+
+    def add(self, appended: Appended) -> None:
+        """Fold in what was just appended, which saves reading it again; a gap is left for the next load."""
+        if appended.rows and (transcript := self._cache.get(appended.rows[0].session)):
+            _extend(transcript, appended.rows)
+
+
+def _extend(transcript: Transcript, rows: Sequence[Row]) -> None:
+    for row in rows:
+        # Two activities may see the same new rows at once; each row is folded once, and in order.
+        if row.seq == transcript.seq + 1:
+            transcript.apply(row)

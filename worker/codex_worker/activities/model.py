@@ -27,7 +27,7 @@ from codex_api.workflow_payloads import ModelCallInput, ModelCallReply
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
 from codex_worker import errors
-from codex_worker.activities.session import journal_errors, session_record
+from codex_worker.activities.session import journal_errors
 from codex_worker.activities.tools import sandbox_errors
 from codex_worker.execution import Executor, run_in_parallel
 from codex_worker.heartbeat import heartbeating
@@ -71,20 +71,23 @@ class ModelActivities:
     async def model_call(self, request: ModelCallInput) -> ModelCallReply:
         async with heartbeating():
             with journal_errors(), sandbox_errors():
-                standing = await self._journal.read(request.session, claim=reply_claim(request.turn, request.step))
-                if standing:
-                    return reply_summary(standing)
-                record = await session_record(self._journal, request.session)
-                if record.closed:
+                record = await self._transcripts.record(request.session)
+                transcript = await self._transcripts.load(request.session)
+                if transcript.last_step.get(request.turn, 0) >= request.step:
+                    claim = reply_claim(request.turn, request.step)
+                    return reply_summary(await self._journal.read(request.session, claim=claim))
+                if transcript.closed:
                     raise ApplicationError("the session is closed", type=errors.SESSION_CLOSED, non_retryable=True)
-                await self._run_calls(record, request)
+                await self._run_calls(record, transcript, request)
                 return await self._ask(record, request)
 
-    async def _run_calls(self, record: SessionRecord, request: ModelCallInput) -> None:
+    async def _run_calls(self, record: SessionRecord, transcript: Transcript, request: ModelCallInput) -> None:
         """Run the allowed calls, then answer those of the previous step that a person or the clock refused."""
         allowed = request.allowed_calls
-        await run_in_parallel([partial(self._executor.run, record, call) for call in allowed])
-        transcript = await self._transcripts.load(record.session)
+        await run_in_parallel([partial(self._executor.run, record, transcript, call) for call in allowed])
+        if not transcript.results.issuperset(allowed):
+            # Somebody else's rows came in between.
+            transcript = await self._transcripts.load(record.session)
         refused = transcript.open_calls(request.turn, request.step - 1)
         if refused:
             decisions = await self._journal.decisions(record.session, [call.approval_id for call in refused])
@@ -166,6 +169,7 @@ class ModelActivities:
         )
         rows = reply_rows(context, messages=messages, items=reply.items, usage=reply.usage)
         appended = await self._journal.append(record.session, reply_claim(request.turn, request.step), rows)
+        self._transcripts.add(appended)
         if appended.inserted:
             self._observe(reply.usage, "completed")
         else:

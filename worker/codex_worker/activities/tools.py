@@ -20,6 +20,7 @@ from codex_worker.gate import NotAllowed
 from codex_worker.handover import WorkerStopping
 from codex_worker.heartbeat import heartbeating
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
+from codex_worker.transcript import Transcripts
 
 SANDBOX_RETRY = timedelta(seconds=0.5)
 RECONNECT = timedelta(seconds=0.1)
@@ -41,8 +42,9 @@ def sandbox_errors() -> Iterator[None]:
 
 
 class ToolActivities:
-    def __init__(self, journal: Journal, executor: Executor, sandboxes: Sandboxes) -> None:
+    def __init__(self, journal: Journal, transcripts: Transcripts, executor: Executor, sandboxes: Sandboxes) -> None:
         self._journal = journal
+        self._transcripts = transcripts
         self._executor = executor
         self._sandboxes = sandboxes
 
@@ -50,8 +52,9 @@ class ToolActivities:
     async def tool_exec(self, request: ToolExecInput) -> ToolExecReply:
         async with heartbeating():
             with journal_errors(), sandbox_errors():
-                record = await session_record(self._journal, request.session)
-                await self._executor.run(record, request.call_id)
+                record = await self._transcripts.record(request.session)
+                transcript = await self._transcripts.load(request.session)
+                await self._executor.run(record, transcript, request.call_id)
                 return ToolExecReply(executed=True)
 
     @activity.defn(name=names.ACTIVITY_STOP_PROCESSES)
