@@ -10,7 +10,7 @@ from functools import partial
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from codex_api import conditions, names
 from codex_api.approvals import DecisionKind
@@ -221,7 +221,13 @@ class ModelActivities:
         if final:
             return _turn_failed(reason, message)
         wait = timedelta(seconds=max(0.05, delay))
-        return ApplicationError(message, reason, type=errors.MODEL_RETRY, next_retry_delay=wait)
+        return ApplicationError(
+            message,
+            reason,
+            type=errors.MODEL_RETRY,
+            next_retry_delay=wait,
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
     async def _journal_failure(
         self, request: ModelCallInput, attempt: int, reason: str, message: str, delay: float, usage: UsagePayload
@@ -242,4 +248,6 @@ class ModelActivities:
 
 
 def _turn_failed(reason: str, message: str) -> ApplicationError:
-    return ApplicationError(message, reason, type=errors.TURN_FAILED, non_retryable=True)
+    return ApplicationError(
+        message, reason, type=errors.TURN_FAILED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
+    )

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from codex_api import names
 from codex_api.workflow_payloads import StopProcessesInput, StopProcessesReply, ToolExecInput, ToolExecReply
@@ -22,6 +23,8 @@ from codex_worker.heartbeat import heartbeating
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
 from codex_worker.transcript import Transcripts
 
+log = structlog.get_logger("codex_worker.tools")
+
 SANDBOX_RETRY = timedelta(seconds=0.5)
 RECONNECT = timedelta(seconds=0.1)
 
@@ -32,11 +35,22 @@ def sandbox_errors() -> Iterator[None]:
     try:
         yield
     except SandboxNotReady as error:
+        log.info("waiting for a sandbox", reason=error.reason, message=str(error), workflow=activity.info().workflow_id)
         raise ApplicationError(
-            str(error), error.reason, type=errors.SANDBOX_NOT_READY, next_retry_delay=SANDBOX_RETRY
+            str(error),
+            error.reason,
+            type=errors.SANDBOX_NOT_READY,
+            next_retry_delay=SANDBOX_RETRY,
+            category=ApplicationErrorCategory.BENIGN,
         ) from error
     except (SandboxError, WorkerStopping) as error:
-        raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=RECONNECT) from error
+        log.info("handed over", reason=type(error).__name__, message=str(error), workflow=activity.info().workflow_id)
+        raise ApplicationError(
+            str(error),
+            type=type(error).__name__,
+            next_retry_delay=RECONNECT,
+            category=ApplicationErrorCategory.BENIGN,
+        ) from error
     except NotAllowed as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
