@@ -51,8 +51,9 @@ def build(components: Iterable[Component], cache: Path, progress: Progress, modu
                 if not is_built(component, cache, modules):
                     _build(component, cache, progress, modules)
     with locking.exclusive_now(cache / GO_LOCK) as alone:
-        if alone:
-            shutil.rmtree(cache / GO_FOLDER)
+        if alone and (cache / GO_FOLDER).exists():
+            with progress.step("removing the compiler's own cache", estimate_seconds=15):
+                commands.output(["rm", "-rf", str(cache / GO_FOLDER)], timeout=600)
 
 
 def build_command(component: Component, cache: Path, destination: Path) -> list[str]:

@@ -123,7 +123,6 @@ class StopProcessesReply(TemporalPayload):
 class JournalEventsInput(TemporalPayload):
     session: str
     events: list[AnyEvent]
-    claim: str
 
 
 class JournalEventsReply(TemporalPayload):

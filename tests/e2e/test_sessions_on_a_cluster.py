@@ -133,7 +133,7 @@ def test_a_sandbox_pod_deleted_in_mid_command_is_replaced_and_the_model_is_told(
     assert status["sandbox"]["generation"] == 2
 
 
-def test_an_operator_killed_between_annotate_and_signal_delivers_once(kube, system) -> None:
+def test_an_approval_given_while_the_operator_is_away_is_delivered_when_it_is_back(kube, system) -> None:
     kube.create("late", "Write the result to a file.")
     pending = kube.wait_for_approvals("late")[0]
     system("scale", "deploy/codex-operator", "--replicas=0")

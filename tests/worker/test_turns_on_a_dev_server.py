@@ -174,7 +174,8 @@ async def test_an_interrupt_kills_the_command_and_tells_the_model(
     await driver.wait_for_end(2)
     conversation = str(model.requests[-1].body["input"])
     assert "<turn_aborted>" in conversation
-    assert "aborted by user" in conversation
+    # Either the end of the turn answers for the command, or the killed command does.
+    assert "aborted by user" in conversation or "exited with code 143" in conversation
 
 
 async def test_shutdown_completes_the_session_after_the_turn(worker: RunningWorker, driver: SessionDriver) -> None:

@@ -62,6 +62,33 @@ async def test_a_running_command_survives_its_worker_and_is_attached_to_again(
     assert len(model.requests) == 2
 
 
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+async def test_two_running_commands_are_both_attached_to_again(
+    worker_processes: StartProcess,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    end: signal.Signals,
+) -> None:
+    lines = (f"echo ran >> {name}; sleep 4; echo {name} finished" for name in ("count", "second"))
+    calls = [{"name": "exec_command", "arguments": {"cmd": line, "login": False}} for line in lines]
+    model.script(replies=[{"calls": calls}, {"text": "Done."}])
+    first = await worker_processes()
+    await open_session("Two at once.")
+    await command_runs(driver, sandbox)
+    while not (sandbox.workspace / "second").exists():
+        await asyncio.sleep(0.02)
+    first.send(end)
+    await worker_processes()
+    async with asyncio.timeout(30):
+        await driver.wait_for_end()
+    outputs = await driver.outputs()
+    assert ["count finished" in outputs[0], "second finished" in outputs[1]] == [True, True]
+    assert_ran_once(sandbox)
+    assert (sandbox.workspace / "second").read_text() == "ran\n"
+
+
 async def test_a_killed_worker_does_not_rerun_a_finished_command(
     worker_processes: StartProcess,
     driver: SessionDriver,

@@ -49,6 +49,7 @@ def providers_of(settings: WorkerSettings) -> Providers:
 async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: HealthServer) -> None:
     """Run the worker until SIGTERM or SIGINT; what it holds is handed over to other workers."""
     stop = asyncio.Event()
+    ticking = asyncio.create_task(health.tick())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     journal = await Journal.connect(
@@ -81,6 +82,7 @@ async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: Health
     await sandboxes.close()
     await model.close()
     await journal.close()
+    ticking.cancel()
 
 
 async def _until_up(what: str, attempt: Callable[[], Awaitable[T]]) -> T:

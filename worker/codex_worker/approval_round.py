@@ -92,7 +92,7 @@ class ApprovalRound:
                 )
             )
         if events:
-            await calls.journal_events(self.session, f"{opened[0].call_id}/asked", events)
+            await calls.journal_events(self.session, events)
             self.publish(events)
 
     async def _wait_for_a_decision(self) -> None:

@@ -32,10 +32,10 @@ async def open_session(session: str) -> OpenSession:
     return reply
 
 
-async def journal_events(session: str, claim: str, events: Sequence[AnyEvent]) -> JournalEventsReply:
+async def journal_events(session: str, events: Sequence[AnyEvent]) -> JournalEventsReply:
     reply: JournalEventsReply = await workflow.execute_local_activity(
         names.ACTIVITY_JOURNAL_EVENTS,
-        JournalEventsInput(session=session, claim=claim, events=list(events)),
+        JournalEventsInput(session=session, events=list(events)),
         result_type=JournalEventsReply,
         **JOURNAL,
     )

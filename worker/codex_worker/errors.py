@@ -10,6 +10,7 @@ TURN_ABORTED = "TurnAborted"
 SESSION_CLOSED = "SessionClosed"
 SANDBOX_NOT_READY = "SandboxNotReady"
 MODEL_RETRY = "ModelRetry"
+WRONG_STEP = "WrongStep"
 
 
 class TurnEnding(Exception):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
+from codex_api.conditions import REASON_REACHED
 from codex_api.rows import RowKind, ToolCallPayload, ToolIntentPayload, ToolResultPayload
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
 from codex_sandbox.client import SandboxClient
-from codex_sandbox.errors import SandboxConnectionLost, SandboxRefused
+from codex_sandbox.errors import SandboxConnectionLost, SandboxError, SandboxRefused
 from codex_sandbox.protocol import CommandReply, RefusalCode, StartCommand, WriteCharacters
 from codex_worker.gate import NotAllowed, require_allowed
 from codex_worker.handover import until_shutdown
@@ -60,10 +62,19 @@ class Executor:
         decision = decided[call.approval_id][0] if call.approval_id in decided else None
         require_allowed(call, session=record.session, policy=record.settings.approval_policy, decision=decision)
         started = time.monotonic()
-        result = await self._result(record, transcript, call)
-        if await self.journal_result(record.session, call, result):
-            duration = self._metrics.tool_duration.labels(tool=call.tool, outcome=result.outcome)
-            duration.observe(time.monotonic() - started)
+        intent = transcript.intents.get(call_id)
+        # A hello from before an intent was journaled says nothing about who holds the command now.
+        async with self._sandboxes.lease(record.session, record.settings, fresh=intent is not None) as sandbox:
+            if intent is None:
+                intent, inserted = await self._journal_intent(record.session, call, sandbox)
+                if not inserted and intent.boot_id != sandbox.hello.boot_id:
+                    raise SandboxConnectionLost("another attempt began on a newer sandbox than this connection's")
+            result = await self._result(record, transcript, call, intent, sandbox)
+            if await self.journal_result(record.session, call, result):
+                duration = self._metrics.tool_duration.labels(tool=call.tool, outcome=result.outcome)
+                duration.observe(time.monotonic() - started)
+            with contextlib.suppress(SandboxError):
+                await sandbox.forget([call_id])
 
     async def journal_result(self, session: str, call: ToolCallPayload, result: ToolResultPayload) -> bool:
         """Append a call's result; returns whether this process' one is the one that counts."""
@@ -73,28 +84,29 @@ class Executor:
         self._transcripts.add(appended)
         return appended.inserted
 
-    async def _result(self, record: SessionRecord, transcript: Transcript, call: ToolCallPayload) -> ToolResultPayload:
-        session = record.session
-        intent = transcript.intents.get(call.call_id)
-        # A hello from before an intent was journaled says nothing about who holds the command now.
-        sandbox = await self._sandboxes.connect(session, record.settings, fresh=intent is not None)
-        if intent is None:
-            intent = await self._journal_intent(session, call, sandbox)
+    async def _result(
+        self,
+        record: SessionRecord,
+        transcript: Transcript,
+        call: ToolCallPayload,
+        intent: ToolIntentPayload,
+        sandbox: SandboxClient,
+    ) -> ToolResultPayload:
         if intent.boot_id != sandbox.hello.boot_id:
-            return self._lost(call, kept=await self._workspace_kept(session))
+            return self._lost(call, kept=await self._workspace_kept(record.session))
         try:
             if call.tool == WRITE_STDIN:
                 reply = await until_shutdown(sandbox.write(write_of(call, intent.boot_id)))
             else:
                 reply = await until_shutdown(sandbox.start(command_of(call, intent.boot_id)))
         except SandboxRefused as refusal:
-            return await self._refused(session, call, refusal)
-        except SandboxConnectionLost:
-            await self._sandboxes.drop(session)
-            raise
+            return await self._refused(record, call, sandbox, refusal)
         return self._completed(call, reply, _note(transcript, call, sandbox.hello.generation))
 
-    async def _journal_intent(self, session: str, call: ToolCallPayload, sandbox: SandboxClient) -> ToolIntentPayload:
+    async def _journal_intent(
+        self, session: str, call: ToolCallPayload, sandbox: SandboxClient
+    ) -> tuple[ToolIntentPayload, bool]:
+        """Return the intent that counts, and whether it is this attempt's."""
         hello = sandbox.hello
         intent = ToolIntentPayload(
             call_id=call.call_id,
@@ -106,16 +118,19 @@ class Executor:
         row = NewRow(RowKind.TOOL_INTENT, intent.model_dump(), turn, step)
         appended = await self._journal.append(session, f"{call.call_id}/intent", [row])
         self._transcripts.add(appended)
-        return ToolIntentPayload.model_validate(appended.rows[0].payload)
+        return ToolIntentPayload.model_validate(appended.rows[0].payload), appended.inserted
 
     async def _workspace_kept(self, session: str) -> bool:
         return (await self._transcripts.load(session)).workspace_kept
 
-    async def _refused(self, session: str, call: ToolCallPayload, refusal: SandboxRefused) -> ToolResultPayload:
+    async def _refused(
+        self, record: SessionRecord, call: ToolCallPayload, sandbox: SandboxClient, refusal: SandboxRefused
+    ) -> ToolResultPayload:
         """Turn a refusal into what the model reads, or into waiting."""
+        session = record.session
         if refusal.code == RefusalCode.NOT_ISOLATED:
-            await self._sandboxes.drop(session)
-            raise SandboxNotReady("ProbeConnected", refusal.message) from refusal
+            await self._sandboxes.report_isolation(session, sandbox)
+            raise SandboxNotReady(REASON_REACHED, refusal.message) from refusal
         if refusal.code in (RefusalCode.BOOT_MISMATCH, RefusalCode.ALREADY_FINISHED):
             return self._lost(call, kept=await self._workspace_kept(session))
         if refusal.code == RefusalCode.TOMBSTONED:
@@ -144,7 +159,12 @@ class Executor:
 
 def _note(transcript: Transcript, call: ToolCallPayload, generation: int) -> str:
     """Return what the model has to know before the output: that this is another sandbox than the last one."""
-    before = [intent.generation for name, intent in transcript.intents.items() if name != call.call_id]
+    position = position_of(call)
+    before = [
+        intent.generation
+        for name, intent in transcript.intents.items()
+        if position_of(transcript.calls[name]) < position
+    ]
     if not before or max(before) >= generation:
         return ""
     return outcomes.sandbox_replaced(transcript.workspace_kept) + "\n"

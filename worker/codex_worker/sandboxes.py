@@ -1,9 +1,13 @@
-"""Connections to sandboxes: found through the journal, checked by name, kept while they are used."""
+"""Connections to sandboxes: found through the journal, checked by name, shared by a session's activities."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from codex_api.conditions import (
     REASON_NOT_PROBED,
@@ -25,6 +29,7 @@ from codex_sandbox.tls import TlsFiles
 WAIT_FOR_SANDBOX_SECONDS = 5.0  # longer would hold an activity slot that others could use
 POLL_SECONDS = 0.1
 RESET_EVENT = "SandboxReset"
+MAX_SESSIONS = 256
 
 
 class SandboxNotReady(Exception):
@@ -35,55 +40,94 @@ class SandboxNotReady(Exception):
         self.reason = reason
 
 
+@dataclass
+class Connection:
+    client: SandboxClient
+    dialled_at: float
+    """Monotonic seconds just before the connection was made: its hello is younger."""
+    users: int = 0
+
+
+@dataclass
+class SessionConnections:
+    """The newest connection of a session; older ones live until nobody waits on them."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    current: Connection | None = None
+    users: int = 0
+    reported: object = None
+    """Newest isolation that this worker told the journal."""
+
+
 class Sandboxes:
-    """One connection per session, shared by the activities of this worker."""
+    """One connection per session, leased by the activities of this worker."""
 
     def __init__(self, journal: Journal, tls: TlsFiles | None) -> None:
         self._journal = journal
         self._tls = tls
-        self._clients: dict[str, SandboxClient] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._sessions: OrderedDict[str, SessionConnections] = OrderedDict()
 
     async def exists(self, session: str) -> bool:
-        """Tell whether the session ever had a sandbox."""
+        """Tell whether the session has a sandbox that was not given up."""
         return await self._address(session) is not None
 
-    async def connect(
+    @asynccontextmanager
+    async def lease(
         self, session: str, settings: SessionSettings, *, fresh: bool, isolated: bool = True
-    ) -> SandboxClient:
-        """Return a client whose hello may be believed; ``fresh`` asks for a hello made after this call began.
+    ) -> AsyncIterator[SandboxClient]:
+        """Give a client whose hello may be believed; ``fresh`` asks for a hello made after this call began.
 
         ``isolated`` False is for what must work in any network, such as stopping processes.
         Raises SandboxNotReady after five seconds, or at once where commands have to wait for isolation.
         """
-        deadline = time.monotonic() + WAIT_FOR_SANDBOX_SECONDS
-        async with self._locks.setdefault(session, asyncio.Lock()):
-            client = self._clients.get(session)
-            if fresh and client is not None:
-                await self._drop(session)
-                client = None
-            if client is None or not client.usable:
-                client = await self._dial(session, deadline)
-                self._clients[session] = client
-                await self._report(session, client.hello, client.hello.isolation)
-        if isolated:
-            await self._require_isolation(session, client, settings)
-        return client
-
-    async def drop(self, session: str) -> None:
-        """Forget a connection that turned out to be dead, or whose session is over."""
-        async with self._locks.setdefault(session, asyncio.Lock()):
-            await self._drop(session)
-        self._locks.pop(session, None)
+        began = time.monotonic()
+        connections = self._sessions.setdefault(session, SessionConnections())
+        self._sessions.move_to_end(session)
+        connections.users += 1
+        try:
+            connection = await self._connection(session, connections, began if fresh else 0.0)
+            try:
+                if isolated:
+                    await self._require_isolation(session, connections, connection.client, settings)
+                yield connection.client
+            finally:
+                await self._release(connections, connection)
+        finally:
+            connections.users -= 1
+            await self._forget_idle_sessions()
 
     async def close(self) -> None:
-        for session in list(self._clients):
-            await self._drop(session)
+        for connections in self._sessions.values():
+            if connections.current is not None:
+                await connections.current.client.close()
+        self._sessions.clear()
 
-    async def _drop(self, session: str) -> None:
-        client = self._clients.pop(session, None)
-        if client is not None:
-            await client.close()
+    async def _connection(self, session: str, connections: SessionConnections, not_before: float) -> Connection:
+        async with connections.lock:
+            current = connections.current
+            if current is None or not current.client.usable or current.dialled_at < not_before:
+                dialled_at = time.monotonic()
+                client = await self._dial(session, dialled_at + WAIT_FOR_SANDBOX_SECONDS)
+                superseded, connections.current = current, Connection(client, dialled_at)
+                # Others may still wait on the old one: who leaves it last closes it.
+                if superseded is not None and not superseded.users:
+                    await superseded.client.close()
+                await self._report(session, connections, client.hello, client.hello.isolation)
+                current = connections.current
+            current.users += 1
+            return current
+
+    async def _release(self, connections: SessionConnections, connection: Connection) -> None:
+        connection.users -= 1
+        if not connection.users and connection is not connections.current:
+            await connection.client.close()
+
+    async def _forget_idle_sessions(self) -> None:
+        for session in list(self._sessions)[: max(0, len(self._sessions) - MAX_SESSIONS)]:
+            if not self._sessions[session].users:
+                idle = self._sessions.pop(session)
+                if idle.current is not None:
+                    await idle.current.client.close()
 
     async def _dial(self, session: str, deadline: float) -> SandboxClient:
         problem = "no sandbox has been created yet"
@@ -109,8 +153,13 @@ class Sandboxes:
                 newest = None
         return newest
 
-    async def _report(self, session: str, hello: Hello, isolation: IsolationReport) -> None:
-        """Tell people what the supervisor says of its isolation, once per answer and life."""
+    async def _report(
+        self, session: str, connections: SessionConnections, hello: Hello, isolation: IsolationReport
+    ) -> None:
+        """Tell people what the supervisor says of its isolation, whenever that changes."""
+        said = (hello.boot_id, isolation.isolated, isolation.reached)
+        if said == connections.reported:
+            return
         report = SandboxReportPayload(
             generation=hello.generation,
             ready=True,
@@ -118,19 +167,28 @@ class Sandboxes:
             isolated=isolation.isolated,
             reached=list(isolation.reached),
         )
-        claim = f"sandbox/{hello.generation}/{hello.boot_id}/{isolation.isolated}"
+        claim = f"sandbox/{hello.generation}/{hello.boot_id}/{isolation.checked_at}"
         try:
             await self._journal.append(session, claim, [NewRow(RowKind.SANDBOX_REPORT, report.model_dump())])
         except SessionClosed:
             return
+        connections.reported = said
 
-    async def _require_isolation(self, session: str, client: SandboxClient, settings: SessionSettings) -> None:
+    async def report_isolation(self, session: str, client: SandboxClient) -> bool | None:
+        """Ask the supervisor anew whether it is isolated, tell the journal, and return it."""
+        isolation = (await client.health()).isolation
+        await self._report(session, self._sessions[session], client.hello, isolation)
+        return isolation.isolated
+
+    async def _require_isolation(
+        self, session: str, connections: SessionConnections, client: SandboxClient, settings: SessionSettings
+    ) -> None:
         if not settings.isolation_required or settings.network_mode is not NetworkMode.NONE:
             return
         if client.hello.isolation.isolated is True:
             return
         isolation = (await client.health()).isolation
-        await self._report(session, client.hello, isolation)
+        await self._report(session, connections, client.hello, isolation)
         if isolation.isolated is not True:
             reached = ", ".join(isolation.reached)
             raise SandboxNotReady(

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from codex_api.events import ExecApprovalRequest, TurnComplete, TurnStarted, event_adapter
 from codex_api.rows import (
     CONVERSATION_KINDS,
+    Classification,
     Delivery,
     MessagePayload,
     ModelRetryPayload,
@@ -54,14 +54,15 @@ class Transcript:
         self._step_calls: dict[tuple[int, int], list[str]] = {}
 
     def apply(self, row: Row) -> None:
-        self.seq = row.seq
+        if fold := _FOLDS.get(row.kind):
+            fold(self, row)
         if row.kind in CONVERSATION_KINDS:
             position = (row.turn, row.step, row.position, row.seq)
             bisect.insort(self._conversation, (position, row), key=lambda entry: entry[0])
         if row.claim.endswith(REPLY_CLAIM_SUFFIX):
             self.last_step[row.turn] = max(self.last_step.get(row.turn, 0), row.step)
-        if fold := _FOLDS.get(row.kind):
-            fold(self, row)
+        # Last: a row that could not be folded is met again, not passed over.
+        self.seq = row.seq
 
     def items(self) -> list[dict[str, Any]]:
         """Return the conversation as the model sees it, in the order (turn, step, position)."""
@@ -86,6 +87,12 @@ class Transcript:
     def calls_of(self, turn: int, step: int) -> list[ToolCallPayload]:
         """Return a step's calls in the model's order."""
         return [self.calls[call] for call in self._step_calls.get((turn, step), [])]
+
+    def asked_in(self, turn: int) -> int:
+        """Return how many calls of a turn had to be asked for so far."""
+        steps = range(1, self.last_step.get(turn, 0) + 1)
+        calls = (call for step in steps for call in self.calls_of(turn, step))
+        return sum(call.classification is Classification.ASK for call in calls)
 
     def open_calls(self, turn: int, step: int) -> list[ToolCallPayload]:
         return [call for call in self.calls_of(turn, step) if call.call_id not in self.results]
@@ -136,14 +143,15 @@ class Transcript:
         self.address = SandboxAddressPayload.model_validate(row.payload)
 
     def _event(self, row: Row) -> None:
-        event = event_adapter.validate_python(row.payload)
-        if isinstance(event, TurnStarted):
-            self.turn = event.turn
-            self.first_message[event.turn] = event.message
-        elif isinstance(event, ExecApprovalRequest):
-            self.request_times[event.approval_id] = row.at.timestamp()
-        elif isinstance(event, TurnComplete) or row.payload["type"] in ("TurnAborted", "TurnFailed"):
-            self.ended_turn = max(self.ended_turn, event.turn)
+        event = row.payload
+        match event["type"]:
+            case "TurnStarted":
+                self.turn = event["turn"]
+                self.first_message[self.turn] = event["message"]
+            case "ExecApprovalRequest":
+                self.request_times[event["approval_id"]] = row.at.timestamp()
+            case "TurnComplete" | "TurnAborted" | "TurnFailed":
+                self.ended_turn = max(self.ended_turn, event["turn"])
 
 
 _FOLDS = {

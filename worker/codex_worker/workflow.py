@@ -22,6 +22,7 @@ from codex_api.events import (
     SandboxReset,
     SessionCompleted,
     TurnAborted,
+    TurnComplete,
     TurnEnd,
     TurnFailed,
     TurnStarted,
@@ -55,6 +56,7 @@ class CodexWorkflow:
         self._ring = EventRing(first=carried.event_count)
         self._clock = TemporalClock()
         self._turn: Turn | None = None
+        self._opened = False
         self._interrupted = False
         self._shutdown = carried.shutdown_requested
 
@@ -65,6 +67,8 @@ class CodexWorkflow:
         self._mailbox.open(opened.known_seq, opened.messages)
         self._turn_number = opened.turn
         turn = None if opened.turn_ended else self._resumed(opened)
+        self._opened = True
+        self._interrupted = self._interrupted and turn is not None
         if opened.closed:
             if turn is not None:
                 await self._end_turn(turn, TurnAborted(turn=turn.number, reason=REASON_SESSION_CLOSED))
@@ -88,7 +92,8 @@ class CodexWorkflow:
 
     @workflow.signal(name=names.SIGNAL_INTERRUPT)
     def receive_interrupt(self) -> None:
-        self._interrupted = self._turn is not None
+        # Before the journal was read nobody knows yet whether a turn runs.
+        self._interrupted = self._turn is not None or not self._opened
 
     @workflow.signal(name=names.SIGNAL_SHUTDOWN)
     def request_shutdown(self) -> None:
@@ -123,13 +128,14 @@ class CodexWorkflow:
 
     async def _next_turn(self) -> Turn | None:
         """Wait for a message and start its turn; None when the session is over."""
-        while not self._shutdown:
+        # A session that was told to end before its first turn began still answers its prompt.
+        while not self._shutdown or (self._turn_number == 0 and self._mailbox):
             message = self._mailbox.next_message()
             if message is not None:
                 number = self._turn_number = self._turn_number + 1
                 clock = TurnClock(limit=self._settings.turn_timeout_seconds, started_at=self._clock.timestamp())
                 started = TurnStarted(turn=number, message=message.seq)
-                await calls.journal_events(self._session, f"t{number}/started", [started])
+                await calls.journal_events(self._session, [started])
                 self._publish([started])
                 self._mailbox.admit([message.seq])
                 return self._new_turn(number, clock)
@@ -156,14 +162,14 @@ class CodexWorkflow:
     async def _close(self, *, unless_messages_wait: bool) -> bool:
         """Close the session in the journal, which refuses under its lock while a message waits."""
         event = SessionCompleted(reason=REASON_SESSION_COMPLETED, unless_messages_wait=unless_messages_wait)
-        reply = await calls.journal_events(self._session, "close", [event])
+        reply = await calls.journal_events(self._session, [event])
         if reply.seqs:
             self._publish([event])
         return bool(reply.seqs)
 
     async def _run_turn(self, turn: Turn) -> bool:
         """Run a turn to its end, however that comes; False where it goes on in a new run."""
-        self._turn, self._interrupted = turn, False
+        self._turn = turn
         workflow.set_current_details(f"turn {turn.number}")
         steps = asyncio.create_task(turn.run())
         try:
@@ -184,10 +190,10 @@ class CodexWorkflow:
             end = TurnFailed(
                 turn=turn.number, reason=REASON_INTERNAL_ERROR, message=f"{type(error).__name__}: {error}"[:500]
             )
-        if isinstance(end, TurnAborted):
+        if not isinstance(end, TurnComplete):
             await self._stop(turn, steps)
         await self._end_turn(turn, end)
-        self._turn = None
+        self._turn, self._interrupted = None, False
         return True
 
     async def _wait_for(self, turn: Turn, steps: asyncio.Task[TurnEnd | None]) -> TurnAborted | None:
@@ -222,11 +228,11 @@ class CodexWorkflow:
             stopped = False
         if not stopped:
             reset = SandboxReset(turn=turn.number, message="processes could not be stopped within 30 s")
-            await calls.journal_events(self._session, f"t{turn.number}/reset", [reset])
+            await calls.journal_events(self._session, [reset])
             self._publish([reset])
 
     async def _end_turn(self, turn: Turn, end: TurnEnd) -> None:
-        reply = await calls.journal_events(self._session, f"t{turn.number}/end", [end])
+        reply = await calls.journal_events(self._session, [end])
         self._mailbox.admit(reply.admitted_seq)
         self._publish([end])
 

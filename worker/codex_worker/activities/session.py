@@ -34,6 +34,7 @@ from codex_journal.errors import NotPermitted, SessionClosed, TurnEnded, Unknown
 from codex_journal.journal import Journal
 from codex_journal.rows import Appended, NewRow, SessionRecord
 from codex_worker import errors
+from codex_worker.event_rules import RefusedEvent, check_events, claim_of
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.reply import OPEN_CLASSIFICATIONS, reply_claim, reply_summary, summarize_call
 from codex_worker.transcript import Transcript, Transcripts
@@ -47,7 +48,7 @@ def journal_errors() -> Iterator[None]:
         yield
     except (SessionClosed, TurnEnded) as error:
         raise ApplicationError(str(error), type=errors.SESSION_CLOSED, non_retryable=True) from error
-    except (UnknownSession, NotPermitted) as error:
+    except (UnknownSession, NotPermitted, RefusedEvent) as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
 
@@ -106,21 +107,27 @@ class SessionActivities:
     @activity.defn(name=names.ACTIVITY_JOURNAL_EVENTS)
     async def journal_events(self, request: JournalEventsInput) -> JournalEventsReply:
         with journal_errors():
-            first = request.events[0]
-            if isinstance(first, TurnComplete | TurnAborted | TurnFailed):
-                appended = await self._end_turn(request.session, first)
-            elif isinstance(first, SessionCompleted):
+            first = request.events[0] if request.events else None
+            if isinstance(first, SessionCompleted):
                 appended = await self._complete_session(request.session, first)
             else:
-                rows = [NewRow(RowKind.EVENT, event.model_dump(mode="json"), event.turn) for event in request.events]
-                appended = await self._journal.append(request.session, request.claim, rows)
+                transcript = await self._transcripts.load(request.session)
+                claim = claim_of(request.events)
+                check_events(request.events, transcript)
+                if isinstance(first, TurnComplete | TurnAborted | TurnFailed):
+                    appended = await self._end_turn(request.session, transcript, first)
+                else:
+                    rows = [
+                        NewRow(RowKind.EVENT, event.model_dump(mode="json"), event.turn) for event in request.events
+                    ]
+                    appended = await self._journal.append(request.session, claim, rows)
+                self._transcripts.add(appended)
             return JournalEventsReply(
                 seqs=[row.seq for row in appended.rows],
                 admitted_seq=[row.payload["message"] for row in appended.rows if row.kind is RowKind.ADMISSION],
             )
 
-    async def _end_turn(self, session: str, end: TurnEnd) -> Appended:
-        transcript = await self._transcripts.load(session)
+    async def _end_turn(self, session: str, transcript: Transcript, end: TurnEnd) -> Appended:
         waiting = transcript.waiting_messages()
         first = {seq: message for seq, message in waiting.items() if seq == transcript.first_message.get(end.turn)}
         appended = await self._journal.end_turn(session, end.turn, lambda ending: turn_end_rows(ending, end, first))

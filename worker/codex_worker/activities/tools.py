@@ -79,6 +79,7 @@ class ToolActivities:
                 record = await session_record(self._journal, request.session)
                 if not await self._sandboxes.exists(request.session) or record.closed:
                     return StopProcessesReply(stopped=True)
-                sandbox = await self._sandboxes.connect(request.session, record.settings, fresh=True, isolated=False)
-                remaining = await sandbox.stop(turn_prefix=f"t{request.turn}.")
-                return StopProcessesReply(stopped=remaining == 0)
+                lease = self._sandboxes.lease(request.session, record.settings, fresh=True, isolated=False)
+                async with lease as sandbox:
+                    remaining = await sandbox.stop(turn_prefix=f"t{request.turn}.")
+                    return StopProcessesReply(stopped=remaining == 0)

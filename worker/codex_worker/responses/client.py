@@ -166,12 +166,18 @@ class _Received:
 
 def _parse(data: str, name: str | None) -> dict[str, Any]:
     try:
-        parsed = json.loads(data)
-    except ValueError as error:
+        parsed = json.loads(data, parse_constant=_no_number)
+    # Nesting without bounds is refused by Python itself.
+    except (ValueError, RecursionError) as error:
         raise SenselessEvent(f"an event holds no JSON: {data[:80]!r}") from error
     if not isinstance(parsed, dict):
         raise SenselessEvent(f"an event is no object: {data[:80]!r}")
     return parsed if name is None or "type" in parsed else {**parsed, "type": name}
+
+
+def _no_number(name: str) -> None:
+    """Refuse NaN and the infinities: Python reads them, JSON has no such numbers, and nobody could send them back."""
+    raise ValueError(f"{name} is no JSON")
 
 
 async def _drain(events: AsyncIterator[Any]) -> None:
