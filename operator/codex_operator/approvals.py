@@ -37,13 +37,21 @@ class DecisionPlan:
 
 
 def read_book(rows: Iterable[Row]) -> ApprovalBook:
-    """Collect approvals from tool_call and event rows; others are ignored."""
+    """Collect approvals from tool_call and event rows, in journal order; others are ignored.
+
+    A request counts only where the journaled call of its call id was given that approval id.
+    """
+    given: dict[str, str] = {}
     requested, acknowledged, truncated = set(), set(), set()
     for row in rows:
-        if row.kind is RowKind.TOOL_CALL and row.payload.get("truncated"):
-            truncated.add(row.payload.get("approval_id", ""))
+        if row.kind is RowKind.TOOL_CALL:
+            approval_id = given[row.payload.get("call_id", "")] = row.payload.get("approval_id", "")
+            if row.payload.get("truncated"):
+                truncated.add(approval_id)
         elif row.kind is RowKind.EVENT and row.payload.get("type") == "ExecApprovalRequest":
-            requested.add(row.payload["approval_id"])
+            approval_id = row.payload["approval_id"]
+            if approval_id and given.get(row.payload.get("call_id", "")) == approval_id:
+                requested.add(approval_id)
         elif row.kind is RowKind.EVENT and row.payload.get("type") == "ApprovalDecided":
             acknowledged.add(row.payload["approval_id"])
     return ApprovalBook(frozenset(requested), frozenset(acknowledged), frozenset(truncated))

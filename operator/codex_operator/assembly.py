@@ -12,6 +12,7 @@ import structlog
 
 from codex_journal.journal import Journal
 from codex_operator import resource_paths
+from codex_operator.annotation_pruning import AnnotationPruning
 from codex_operator.certificate_store import ensure_authority, ensure_worker_certificate
 from codex_operator.certificates import KeyPair
 from codex_operator.cluster_api import ClusterApi, ClusterError
@@ -94,6 +95,7 @@ def assemble(
         workflows=workflows,
         sandboxes=Sandboxes(api, authority, sandbox_settings(settings)),
         delivery=Delivery(journal, workflows, stamp_required=stamp_required),
+        pruning=AnnotationPruning(api),
         installation=installation,
         isolation_required=isolation_required,
         sandbox_port=settings.sandbox_port,

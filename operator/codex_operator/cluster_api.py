@@ -18,6 +18,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 FIELD_MANAGER = "codex-operator"
@@ -135,6 +136,11 @@ class ClusterApi:
         """Apply JSON patch operations; a failing ``test`` raises Refused."""
         query = {"fieldManager": FIELD_MANAGER}
         return await self.request("PATCH", path, body=operations, query=query, content_type=JSON_PATCH)
+
+    async def merge_patch(self, path: str, patch: Manifest) -> Manifest:
+        """Change the fields that the patch names; None removes one."""
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self.request("PATCH", path, body=patch, query=query, content_type=MERGE_PATCH)
 
     async def delete(self, path: str, uid: str | None = None) -> None:
         """Delete an object; one that is gone already is fine. With ``uid`` only that very object is deleted."""

@@ -36,7 +36,7 @@ class Delivery:
     async def deliver(
         self, session: SessionObject, record: SessionRecord, memory: SessionMemory, workflow_id: str, *, started: bool
     ) -> tuple[Notice, ...]:
-        """Deliver what is new; ``started``: this pass began the run, which reads waiting messages by itself.
+        """Deliver what is new; ``started``: this pass asked for a run, which may have been open already.
 
         Does nothing where neither the journal, the annotations nor the run have changed since everything was delivered.
         """
@@ -44,7 +44,6 @@ class Delivery:
         delivered = (memory.run_id, record.last_seq, frozenset(candidates.items()))
         if started and record.last_seq <= OPENING_ROWS and not candidates:
             # A session that was just made: its run reads the prompt by itself, and there is nothing else.
-            memory.signalled.add((memory.run_id or "", PROMPT_KEY))
             memory.delivered = delivered
         if delivered == memory.delivered:
             return ()
@@ -56,7 +55,7 @@ class Delivery:
             if inserted:
                 metrics.DECISIONS.labels(standing.kind.value).inc()
         await self._deliver_decisions(session, memory, workflow_id, book)
-        await self._deliver_messages(session, memory, workflow_id, started=started)
+        await self._deliver_messages(session, memory, workflow_id)
         memory.delivered = delivered
         return plan.notices
 
@@ -71,16 +70,17 @@ class Delivery:
         for approval_id in decided:
             await self._once(memory, approval_id, self._approval(workflow_id, approval_id))
 
-    async def _deliver_messages(
-        self, session: SessionObject, memory: SessionMemory, workflow_id: str, *, started: bool
-    ) -> None:
+    async def _deliver_messages(self, session: SessionObject, memory: SessionMemory, workflow_id: str) -> None:
+        """Signal waiting messages, also to a run that was just asked for: it may have been open, or read before them.
+
+        The workflow drops what it knows. The prompt stands in the journal before any run begins.
+        """
         for row in await self._journal.waiting_messages(session.uid):
+            if row.seq <= OPENING_ROWS:
+                continue
             payload = MessagePayload.model_validate(row.payload)
             signal = MessageSignal(key=payload.key, seq=row.seq, delivery=payload.delivery)
-            if started:
-                memory.signalled.add((memory.run_id or "", payload.key))
-            else:
-                await self._once(memory, payload.key, self._message(workflow_id, signal))
+            await self._once(memory, payload.key, self._message(workflow_id, signal))
 
     def _approval(self, workflow_id: str, approval_id: str) -> Callable[[], Awaitable[None]]:
         return lambda: self._workflows.signal_approval(workflow_id, approval_id)

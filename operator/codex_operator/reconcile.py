@@ -16,6 +16,7 @@ from codex_api.session import OperatingMode
 from codex_journal.errors import JournalError, UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
+from codex_operator.annotation_pruning import AnnotationPruning
 from codex_operator.cluster_api import ClusterError
 from codex_operator.delivery import OPENING_ROWS, PROMPT_KEY, Delivery
 from codex_operator.display import one_line
@@ -53,6 +54,7 @@ class Reconciler:
         workflows: Workflows,
         sandboxes: Sandboxes,
         delivery: Delivery,
+        pruning: AnnotationPruning,
         installation: str,
         isolation_required: bool,
         sandbox_port: int,
@@ -61,6 +63,7 @@ class Reconciler:
         self._workflows = workflows
         self._sandboxes = sandboxes
         self._delivery = delivery
+        self._pruning = pruning
         self._installation = installation
         self._isolation_required = isolation_required
         self._sandbox_port = sandbox_port
@@ -89,6 +92,7 @@ class Reconciler:
             self._keep_workflow(session, record, memory, full=full),
             self._keep_sandbox(session, sorted_pods, record, memory),
         )
+        await self._pruning.prune(session, memory.acknowledged)
         return self._observation(session, memory, problem, sandbox, notices)
 
     async def close(self, uid: str) -> None:

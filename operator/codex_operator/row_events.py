@@ -19,7 +19,6 @@ from codex_api.events import (
     event_adapter,
 )
 from codex_api.rows import (
-    ModelRetryPayload,
     RowKind,
     SandboxAddressPayload,
     SandboxReportPayload,
@@ -62,6 +61,15 @@ def _command(calls: Calls, call_id: str) -> str:
     return one_line(note.preview or note.tool, COMMAND_BYTES) if note else call_id
 
 
+def asked_call(event: ExecApprovalRequest, calls: Calls) -> CallNote | None:
+    """Return the open call an approval is asked for; None where the journaled call was not given that approval id.
+
+    An event alone is not believed: it could show one command under the approval id of another.
+    """
+    note = calls.get(event.call_id)
+    return note if note is not None and event.approval_id and note.approval_id == event.approval_id else None
+
+
 def _decided(event: ApprovalDecided, calls: Calls) -> str:
     who = f" by {event.decided_by}" if event.decided_by else ""
     why = f" ({event.reason})" if event.reason else ""
@@ -69,12 +77,14 @@ def _decided(event: ApprovalDecided, calls: Calls) -> str:
     return f"{DECIDED[event.decision]}{who} after {waited}{why}: {_command(calls, event.call_id)}"
 
 
-def _protocol_event(row: Row, calls: Calls) -> tuple[str, str]:
+def _protocol_event(row: Row, calls: Calls) -> tuple[str, str] | None:
     event = event_adapter.validate_python(row.payload)
     match event:
         case TurnStarted():
             text = f"turn {event.turn} started"
         case ExecApprovalRequest():
+            if asked_call(event, calls) is None:
+                return None
             text = _command(calls, event.call_id)
         case ApprovalDecided():
             text = _decided(event, calls)
@@ -100,11 +110,6 @@ def _result(row: Row, calls: Calls) -> tuple[str, str]:
     return "ExecCommandEnd", f"{status} after {duration(result.duration_seconds)}: {command}"
 
 
-def _retry(row: Row) -> tuple[str, str]:
-    retry = ModelRetryPayload.model_validate(row.payload)
-    return "ModelRetry", f"attempt {retry.attempt} failed ({retry.reason}), next at {retry.until}: {retry.message}"
-
-
 def _report(row: Row) -> tuple[str, str]:
     report = SandboxReportPayload.model_validate(row.payload)
     if report.isolated is False:
@@ -125,8 +130,6 @@ def _line(row: Row, calls: Calls) -> tuple[str, str] | None:
             return "ExecCommandBegin", _command(calls, ToolIntentPayload.model_validate(row.payload).call_id)
         case RowKind.TOOL_RESULT:
             return _result(row, calls)
-        case RowKind.MODEL_RETRY:
-            return _retry(row)
         case RowKind.SANDBOX_ADDRESS:
             generation = SandboxAddressPayload.model_validate(row.payload).generation
             return "SandboxStarted", f"generation {generation} is running"
@@ -141,10 +144,14 @@ def _line(row: Row, calls: Calls) -> tuple[str, str] | None:
 
 
 def summarize(row: Row, calls: Calls) -> EventStatus | None:
-    """Return the row as an event of the status, or None for rows that are no event of their own."""
+    """Return the row as an event of the status, or None for rows that are no event of their own.
+
+    Model retries are none of their own: see model_retries.
+    """
     line = _line(row, calls)
-    if line is None:
-        return None
-    kind, text = line
+    return event_status(row, *line) if line is not None else None
+
+
+def event_status(row: Row, kind: str, text: str) -> EventStatus:
     time = row.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return EventStatus(seq=row.seq, time=time, type=kind, summary=one_line(text, SUMMARY_BYTES))

@@ -3,7 +3,7 @@
 A kopf daemon carries it rather than create/update/resume handlers, because a daemon
 - starts with the first event, without waiting for the finalizer's round trip, and again after a restart;
 - runs one at a time per session and may be woken by pods, by the journal and by the clock, not only by its object;
-- keeps no progress and no last-handled copy of the spec in annotations: an approval costs no further write;
+- keeps no progress and no last-handled copy of the spec in annotations: an approval waits for no further write;
 - holds the finalizer for as long as it runs, and no longer than kopf's cancellation allows.
 """
 

@@ -21,7 +21,6 @@ from codex_api.events import (
 )
 from codex_api.rows import (
     AdmissionPayload,
-    ModelRetryPayload,
     RowKind,
     SandboxAddressPayload,
     SandboxReportPayload,
@@ -33,7 +32,8 @@ from codex_api.rows import (
 from codex_api.session import EventStatus, PendingApproval, Usage
 from codex_journal.rows import Row
 from codex_operator.display import escape, paragraph
-from codex_operator.row_events import CallNote, summarize
+from codex_operator.model_retries import Retries, RetryNote, add_retry, give_up, show_retry
+from codex_operator.row_events import CallNote, asked_call, summarize
 
 RING_SIZE = 32
 LAST_MESSAGE_BYTES = 1024
@@ -63,8 +63,10 @@ class SessionView:
     """Calls of the running turn without a result, by call id."""
     pending: tuple[PendingApproval, ...] = ()
     usage: Usage = field(default_factory=Usage)
-    retry: ModelRetryPayload | None = None
+    retry: RetryNote | None = None
     """The model retry that is being waited for."""
+    retries: Retries = field(default_factory=dict)
+    """Failures of the newest step that had any, by reason."""
     report: SandboxReportPayload | None = None
     sandbox_generation: int = 0
     closed: str | None = None
@@ -116,7 +118,9 @@ def _on_usage(view: SessionView, row: Row) -> SessionView:
         output_tokens=before.output_tokens + used.output_tokens,
         total_tokens=before.total_tokens + used.input_tokens + used.output_tokens,
     )
-    return replace(view, usage=usage, retry=None)
+    # What a failed attempt cost is journaled with its failure; only a reply ends the waiting.
+    failed = view.retry is not None and view.retry.claim == row.claim
+    return replace(view, usage=usage, retry=view.retry if failed else None)
 
 
 def _on_item(view: SessionView, _: Row) -> SessionView:
@@ -124,7 +128,10 @@ def _on_item(view: SessionView, _: Row) -> SessionView:
 
 
 def _on_retry(view: SessionView, row: Row) -> SessionView:
-    return replace(view, retry=ModelRetryPayload.model_validate(row.payload))
+    note, retries = add_retry(view.retries, row)
+    before = view.retries.get(note.reason) if note.times > 1 else None
+    events = show_retry(view.events, before, note, row)[-RING_SIZE:]
+    return replace(view, retry=note, retries=retries, events=events)
 
 
 def _on_report(view: SessionView, row: Row) -> SessionView:
@@ -138,16 +145,22 @@ def _on_address(view: SessionView, row: Row) -> SessionView:
 
 def _on_closed(view: SessionView, row: Row) -> SessionView:
     reason = SessionClosedPayload.model_validate(row.payload).reason
-    return replace(view, closed=reason, turn_running=False, pending=(), open_calls={}, retry=None)
+    return replace(_without_turn(view), closed=reason)
 
 
 def _ended(view: SessionView, turn: int, note: TurnEndNote) -> SessionView:
-    view = replace(view, turn=max(view.turn, turn), last_end=note, retry=None)
-    return replace(view, turn_running=False, pending=(), open_calls={})
+    return replace(_without_turn(view), turn=max(view.turn, turn), last_end=note)
+
+
+def _without_turn(view: SessionView) -> SessionView:
+    events = give_up(view.events, view.retry) if view.retry else view.events
+    return replace(view, turn_running=False, pending=(), open_calls={}, retry=None, retries={}, events=events)
 
 
 def _requested(view: SessionView, event: ExecApprovalRequest) -> SessionView:
-    note = view.open_calls.get(event.call_id, CallNote(truncated=True))
+    note = asked_call(event, view.open_calls)
+    if note is None:
+        return view
     command = escape(note.preview)
     pending = PendingApproval(
         id=event.approval_id,
@@ -211,5 +224,5 @@ def fold(view: SessionView, row: Row) -> SessionView:
         return view
     shown = summarize(row, view.open_calls)
     folded = FOLDS[row.kind](view, row) if row.kind in FOLDS else view
-    events = (*view.events, shown)[-RING_SIZE:] if shown else view.events
+    events = (*folded.events, shown)[-RING_SIZE:] if shown else folded.events
     return replace(folded, seq=row.seq, events=events)

@@ -15,6 +15,15 @@ from codex_operator.observations import Observation
 from codex_operator.session_view import SessionView
 
 MESSAGE_BYTES = 2048
+# Without a sandbox no command runs, and these do not pass by themselves soon.
+STUCK_SANDBOX = frozenset(
+    {
+        conditions.REASON_SANDBOX_IMAGE,
+        conditions.REASON_SANDBOX_REFUSED,
+        conditions.REASON_SANDBOX_UNSCHEDULABLE,
+        conditions.REASON_SANDBOX_LOST,
+    }
+)
 ISOLATION_CURE = "Use a cluster that does, or install with sandbox.isolation=Reported"
 
 
@@ -60,8 +69,10 @@ def _ready(view: SessionView, seen: Observation, shown: ShownSession) -> Verdict
     if seen.problem is not None:
         return Verdict(False, seen.problem.reason, seen.problem.message)
     if view.retry is not None:
-        message = f"{view.retry.message} (attempt {view.retry.attempt}, next at {view.retry.until})"
-        return Verdict(False, view.retry.reason, message)
+        return Verdict(False, view.retry.reason, f"{view.retry.message} ({view.retry.outlook})")
+    sandbox = _sandbox_ready(view, seen)
+    if (view.turn_running or view.pending) and not sandbox.status and sandbox.reason in STUCK_SANDBOX:
+        return sandbox
     if view.pending:
         return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, shown.name))
     isolation = _network_isolated(view, shown.network)
@@ -89,7 +100,7 @@ def _network_isolated(view: SessionView, network: NetworkMode) -> Verdict:
         return Verdict(False, conditions.REASON_NETWORK_NOT_RESTRICTED, "spec.sandbox.network.mode is Internet")
     report = view.report
     if report is None or report.isolated is None or report.generation < view.sandbox_generation:
-        return Verdict(None, conditions.REASON_NOT_PROBED, "the sandbox has not reported yet")
+        return Verdict(None, conditions.REASON_NOT_PROBED, "tested when the first command is about to run")
     if report.isolated:
         return Verdict(True, conditions.REASON_ISOLATED, "the sandbox could not reach anything that it tried")
     reached = ", ".join(report.reached) or "the network"

@@ -16,13 +16,12 @@ from codex_api.names import API_VERSION, APPROVAL_PREFIX, APPROVED_BY_PREFIX, KI
 from codex_journal.journal import Journal
 from codex_operator import resource_paths
 from codex_operator.assembly import assemble, prepare_cluster, run_operator
-from codex_operator.cluster_api import ClusterApi, Manifest, NotFound, load_configuration
+from codex_operator.cluster_api import MERGE_PATCH, ClusterApi, Manifest, NotFound, load_configuration
 from codex_operator.operator_context import OperatorContext
 from codex_operator.sandbox_objects import MAIN_CONTAINER
 from codex_operator.settings import Settings
 from codex_operator.workflows import Workflows, connect
 
-MERGE_PATCH = "application/merge-patch+json"
 PATIENCE_SECONDS = 20.0
 LOOK_AGAIN_SECONDS = 0.02
 

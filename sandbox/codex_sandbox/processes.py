@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 from collections import deque
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ DRAIN_SECONDS = 0.15
 MAX_PENDING_INPUT_BYTES = 8 * 1024 * 1024
 # Ended commands whose end nobody asked for, and pipes that daemons of ended commands hold open.
 MAX_UNREPORTED, MAX_LINGERING = 64, 128
+# The first number of a supervisor's life is drawn from here; all stay below 2**31.
+FIRST_NUMBERS = range(1_000, 1_000_000_000)
 
 
 class CommandProcess:
@@ -137,7 +140,10 @@ class CommandProcess:
 
 
 class ProcessTable:
-    """All commands of this supervisor, by number. Numbers are never used again."""
+    """All commands of this supervisor, by number. Numbers are never used again.
+
+    They begin at random: input meant for a process of an earlier life must not reach one of this life.
+    """
 
     def __init__(self, base_environment: Mapping[str, str], workspace: str) -> None:
         self._base_environment = base_environment
@@ -145,7 +151,7 @@ class ProcessTable:
         self._processes: dict[int, CommandProcess] = {}
         self._by_pid: dict[int, CommandProcess] = {}
         self._lingering: deque[CommandProcess] = deque()
-        self._next_number = 1
+        self._next_number = secrets.choice(FIRST_NUMBERS)
         self.sessions: dict[int, str] = {}
         """Session id (the pid of its leader) → call id, also of ended commands: their daemons may live on."""
         self.start_ticks: dict[str, int] = {}

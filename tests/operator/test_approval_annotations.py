@@ -69,11 +69,21 @@ def test_where_the_cluster_cannot_attribute_decisions_count_without_a_name() -> 
 
 def test_the_book_is_made_of_requests_decisions_and_truncated_calls() -> None:
     rows = [
-        make_row(RowKind.TOOL_CALL, {"approval_id": "b", "truncated": True}),
-        make_row(RowKind.TOOL_CALL, {"approval_id": "a", "truncated": False}),
-        make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "a"}),
-        make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "b"}),
+        make_row(RowKind.TOOL_CALL, {"call_id": "B", "approval_id": "b", "truncated": True}),
+        make_row(RowKind.TOOL_CALL, {"call_id": "A", "approval_id": "a", "truncated": False}),
+        make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "a", "call_id": "A"}),
+        make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "b", "call_id": "B"}),
         make_row(RowKind.EVENT, {"type": "ApprovalDecided", "approval_id": "a"}),
         make_row(RowKind.EVENT, {"type": "TurnStarted", "turn": 1}),
     ]
     assert read_book(rows) == ApprovalBook(frozenset({"a", "b"}), frozenset({"a"}), frozenset({"b"}))
+
+
+@pytest.mark.parametrize("call_id", ["A", "unknown"])
+def test_an_event_alone_requests_nothing(call_id: str) -> None:
+    rows = [
+        make_row(RowKind.TOOL_CALL, {"call_id": "A", "approval_id": "a"}),
+        make_row(RowKind.TOOL_CALL, {"call_id": "B", "approval_id": "b"}),
+        make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "b", "call_id": call_id}),
+    ]
+    assert read_book(rows).requested == frozenset()

@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from codex_api import names
 from codex_api.approvals import Decision, DecisionKind
-from codex_api.rows import Classification, RowKind, ToolCallPayload
+from codex_api.rows import Classification, Delivery, MessagePayload, RowKind, ToolCallPayload
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
 from codex_operator.settings import Settings
@@ -151,6 +151,46 @@ async def test_an_acknowledged_decision_is_not_repeated_after_a_restart(
         await user.decide("x", "t1-c1-second", "approve")
         await eventually(lambda: journal.decisions(uid, ["t1-c1-second"]), bool)
         assert await eventually(signals, lambda s: len(s) > 1) == [names.SIGNAL_APPROVAL] * 2
+
+
+async def test_a_message_reaches_a_run_that_another_operator_began(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
+    message = MessagePayload(key="second", text="And then?", delivery=Delivery.QUEUE)
+    await journal.append(uid, "message/second", [NewRow(RowKind.MESSAGE, message.model_dump(mode="json"))])
+    async with RunningOperator(settings):
+        # The run read the prompt when it began.
+        assert await eventually(signals, bool) == [names.SIGNAL_USER_TURN]
+
+
+async def test_acknowledged_decisions_are_pruned_and_others_are_kept(
+    user: ClusterUser, settings: Settings, journal: Journal
+) -> None:
+    other = "t1-c1-second"
+
+    async def annotations() -> set[str]:
+        return set((await user.session("x"))["metadata"].get("annotations") or {})
+
+    async with RunningOperator(settings, full_pass_seconds=0.1):
+        uid = await user.create_session("x")
+        await eventually(lambda: journal.session(uid), bool)
+        await ask(journal, uid)
+        await ask(journal, uid, other)
+        await user.patch_session("x", {"metadata": {"annotations": {"note": "mine"}}})
+        await user.decide("x", ID, "approve")
+        await user.decide("x", other, "approve")
+        await eventually(lambda: journal.decisions(uid), lambda decided: len(decided) == 2)
+        assert f"approval.codex-temporal.dev/{ID}" in await annotations()
+        await acknowledge(journal, uid)
+        kept = {"note", f"approval.codex-temporal.dev/{other}", f"approved-by.codex-temporal.dev/{other}"}
+        await eventually(annotations, lambda seen: seen == kept)
+        # Annotated once more, where no policy refuses it: decided is decided.
+        await user.decide("x", ID, "deny", "bob")
+        await eventually(annotations, lambda seen: seen == kept)
+    assert (await journal.decisions(uid))[ID][0] == Decision(ID, DecisionKind.APPROVE, "", "alice")
 
 
 async def test_a_decision_starts_the_workflow_again_where_it_was_lost(

@@ -50,7 +50,12 @@ async def ask(journal: Journal, uid: str) -> None:
         "request_time": "2026-01-02T03:04:05Z",
         "expiration_time": "2026-01-02T04:04:05Z",
     }
-    await journal.append(uid, f"approval/{ID}/requested", [NewRow(RowKind.EVENT, event, 1)])
+    call = {"call_id": "t1.s1.c0", "provider_call_id": "x", "index": 0, "tool": "exec_command", "approval_id": ID}
+    rows = [
+        NewRow(RowKind.TOOL_CALL, {**call, "classification": "ask", "preview": "make test"}, 1, 1),
+        NewRow(RowKind.EVENT, event, 1),
+    ]
+    await journal.append(uid, f"approval/{ID}/requested", rows)
 
 
 async def test_a_session_lives_its_whole_life(user: ClusterUser, settings: Settings, worker_journal: Journal) -> None:

@@ -152,6 +152,16 @@ def test_an_approval_is_pending_until_it_is_decided_or_moot(end: Any) -> None:
     assert story.status()["pendingApprovals"] == []
 
 
+@pytest.mark.parametrize("call_id", ["t1.s1.c0", "t1.s1.c7"], ids=["another call", "no call"])
+def test_an_event_cannot_show_another_command_under_an_approval_id(call_id: str) -> None:
+    story = Story().turn().call(0, "ls").ask(1, "rm -rf /")
+    before = story.status()
+    story.event("ExecApprovalRequest", approval_id="id-1", call_id=call_id, **TIMES)
+    story.event("ExecApprovalRequest", approval_id="id-9", call_id=call_id, **TIMES)
+    assert story.status()["pendingApprovals"] == before["pendingApprovals"]
+    assert story.status()["events"] == before["events"]
+
+
 def test_deceiving_characters_of_a_command_are_escaped() -> None:
     (pending,) = Story().turn().ask(preview="ls \u202e\x1b[2Jx").status()["pendingApprovals"]
     assert pending["command"] == "ls \\u202e\\x1b[2Jx"
@@ -183,6 +193,90 @@ def test_a_retry_shows_why_the_session_waits_until_the_model_answers() -> None:
     assert story.condition(conditions.READY) == ("False", "ProviderUnauthorized")
     story.add(RowKind.USAGE, model="m")
     assert story.condition(conditions.READY) == ("True", conditions.REASON_RUNNING)
+
+
+def retried(story: Story, times: int, seconds: int = 60, reason: str = "ProviderUnauthorized", **place: int) -> None:
+    """Journal so many failures, each to be tried again after so long."""
+    for attempt in range(1, times + 1):
+        until = (START + timedelta(seconds=len(story.rows) + 1 + seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        story.add(RowKind.MODEL_RETRY, attempt=attempt, reason=reason, message="no key", until=until)
+        story.rows[-1] = replace(story.rows[-1], **place)
+
+
+def retry_lines(story: Story) -> list[str]:
+    return [event["summary"] for event in story.status()["events"] if event["type"] == "ModelRetry"]
+
+
+def test_a_parked_provider_does_not_push_the_story_out_of_the_ring() -> None:
+    story = Story().turn()
+    retried(story, 3 * RING_SIZE)
+    events = story.status()["events"]
+    assert [event["type"] for event in events] == ["TurnStarted", "ModelRetry"]
+    assert events[-1]["seq"] == len(story.rows)
+    assert events[-1]["summary"] == "ProviderUnauthorized, tried 96 times, next at 2026-01-02T03:06:44Z: no key"
+    (ready,) = (c for c in story.status()["conditions"] if c["type"] == conditions.READY)
+    assert ready["message"] == "no key (tried 96 times, next at 2026-01-02T03:06:44Z)"
+
+
+def test_retries_of_other_reasons_and_of_other_steps_are_told_apart() -> None:
+    story = Story().turn()
+    retried(story, 2)
+    retried(story, 1, reason="ModelUnavailable")
+    retried(story, 1)
+    retried(story, 1, step=2)
+    assert [line.split(", next")[0] for line in retry_lines(story)] == [
+        "ModelUnavailable, tried once",
+        "ProviderUnauthorized, tried 3 times",
+        "ProviderUnauthorized, tried once",
+    ]
+
+
+def test_a_final_failure_promises_no_next_attempt() -> None:
+    story = Story().turn()
+    retried(story, 2)
+    retried(story, 1, seconds=0)
+    assert retry_lines(story) == ["ProviderUnauthorized, tried 3 times: no key"]
+    assert "next at" not in str(story.status()["conditions"])
+
+
+@pytest.mark.parametrize("kind", ["TurnFailed", "TurnAborted"])
+def test_the_end_of_a_turn_takes_back_the_promise_of_a_next_attempt(kind: str) -> None:
+    story = Story().turn()
+    retried(story, 1)
+    assert "next at" in retry_lines(story)[0]
+    story.event(kind, reason=conditions.REASON_TURN_TIMEOUT)
+    assert retry_lines(story) == ["ProviderUnauthorized, tried once: no key"]
+
+
+def test_the_cost_of_a_failed_attempt_does_not_end_the_waiting() -> None:
+    story = Story().turn()
+    retried(story, 1)
+    story.add(RowKind.USAGE, model="m", input_tokens=5)
+    story.rows[-1] = replace(story.rows[-1], claim=story.rows[-2].claim)
+    assert story.condition(conditions.READY) == ("False", "ProviderUnauthorized")
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        conditions.REASON_SANDBOX_IMAGE,
+        conditions.REASON_SANDBOX_REFUSED,
+        conditions.REASON_SANDBOX_UNSCHEDULABLE,
+        conditions.REASON_SANDBOX_LOST,
+    ],
+)
+def test_a_turn_that_cannot_have_a_sandbox_is_not_ready(reason: str) -> None:
+    seen = replace(SEEN, sandbox=SandboxObservation(False, reason, "use another image", "pod-g1", 1))
+    for story in (Story().turn(), Story().turn().ask()):
+        (ready,) = (c for c in story.status(seen)["conditions"] if c["type"] == conditions.READY)
+        assert (ready["status"], ready["reason"], ready["message"]) == ("False", reason, "use another image")
+    done = Story().turn().event("TurnComplete")
+    assert done.condition(conditions.READY, seen) == ("True", conditions.REASON_TURN_COMPLETE)
+
+
+def test_a_sandbox_that_is_starting_does_not_make_a_running_turn_unready() -> None:
+    seen = replace(SEEN, sandbox=SandboxObservation(False, conditions.REASON_SANDBOX_STARTING, "starting", "pod-g1", 1))
+    assert Story().turn().condition(conditions.READY, seen) == ("True", conditions.REASON_RUNNING)
 
 
 def test_a_failed_turn_leaves_the_session_idle_but_not_ready() -> None:

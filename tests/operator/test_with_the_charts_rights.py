@@ -81,6 +81,11 @@ async def ask(journal: Journal, uid: str) -> None:
     await journal.append(uid, f"approval/{ID}/requested", rows)
 
 
+async def acknowledge(journal: Journal, uid: str) -> None:
+    event = {"type": "ApprovalDecided", "turn": 1, "approval_id": ID, "call_id": "t1.s1.c0", "decision": "approve"}
+    await journal.append(uid, f"approval/{ID}/decided", [NewRow(RowKind.EVENT, event, 1)])
+
+
 async def approve(installed: ApiServer, user: str) -> subprocess.CompletedProcess[str]:
     """Approve by kubectl; for some seconds after the CRD is created the stamping policy answers 503."""
 
@@ -93,7 +98,7 @@ async def approve(installed: ApiServer, user: str) -> subprocess.CompletedProces
 async def test_a_session_is_served_approved_by_alice_and_deleted(
     installed: ApiServer, operator_settings: Settings, admin: ClusterUser, journal: Journal
 ) -> None:
-    async with RunningOperator(operator_settings):
+    async with RunningOperator(operator_settings, full_pass_seconds=0.5):
         uid = await admin.create_session("x")
         await eventually(lambda: admin.pods(uid), bool)
         pod = (await admin.pods(uid))[0]["metadata"]["name"]
@@ -104,6 +109,10 @@ async def test_a_session_is_served_approved_by_alice_and_deleted(
         assert (await approve(installed, "alice")).returncode == 0
         decided = await eventually(lambda: journal.decisions(uid), bool)
         events = await eventually(admin.events, lambda e: any(x["reason"] == "ApprovalRequested" for x in e))
+        await acknowledge(journal, uid)
+        await eventually(lambda: admin.session("x"), lambda x: ID not in str(x["metadata"].get("annotations")))
+        await eventually(lambda: admin.status("x"), lambda s: not s.get("pendingApprovals"))
+        assert "no pending approval" in (await approve(installed, "alice")).stderr
         await admin.delete_session("x")
         await eventually(lambda: admin.exists("x"), lambda exists: not exists)
         assert await admin.pods(uid) == []

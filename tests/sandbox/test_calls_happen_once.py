@@ -91,7 +91,8 @@ async def test_the_yield_time_counts_from_the_first_start(client: SandboxClient)
     reply = await client.start(start)
     assert asyncio.get_running_loop().time() - begin < 1.3
     assert reply == await first
-    assert (reply.process, reply.exit_code) == (1, None)
+    assert reply.process is not None
+    assert reply.exit_code is None
 
 
 async def test_a_taken_call_id_with_other_arguments_is_a_conflict(client: SandboxClient) -> None:

@@ -105,18 +105,31 @@ async def test_without_input_a_command_reads_nothing(client: SandboxClient) -> N
 async def test_a_command_yields_and_its_rest_is_read_later(sandbox: LocalSandbox, client: SandboxClient) -> None:
     script = "echo early; until [ -e go ]; do sleep 0.05; done; echo late; exit 4"
     first = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=1000))
-    assert (first.output, first.exit_code, first.process) == ("early\n", None, 1)
-    empty = await client.write(characters(client, "t1.s1.c2", 1, yield_time_ms=0))
-    assert (empty.output, empty.process) == ("", 1)
+    assert (first.output, first.exit_code) == ("early\n", None)
+    assert first.process is not None
+    empty = await client.write(characters(client, "t1.s1.c2", first.process, yield_time_ms=0))
+    assert (empty.output, empty.process) == ("", first.process)
     (sandbox.workspace / "go").touch()
-    last = await client.write(characters(client, "t1.s1.c3", 1))
+    last = await client.write(characters(client, "t1.s1.c3", first.process))
     assert (last.output, last.exit_code, last.process) == ("late\n", 4, None)
-    assert await refused(client.write(characters(client, "t1.s1.c4", 1))) == RefusalCode.UNKNOWN_PROCESS
+    assert await refused(client.write(characters(client, "t1.s1.c4", first.process))) == RefusalCode.UNKNOWN_PROCESS
 
 
 async def test_characters_for_a_command_without_a_terminal_are_refused(client: SandboxClient) -> None:
-    await client.start(command(client, "t1.s1.c1", "sleep", "30", yield_time_ms=50))
-    assert await refused(client.write(characters(client, "t1.s1.c2", 1, "y\n"))) == RefusalCode.STDIN_CLOSED
+    started = await client.start(command(client, "t1.s1.c1", "sleep", "30", yield_time_ms=50))
+    assert started.process is not None
+    write = characters(client, "t1.s1.c2", started.process, "y\n")
+    assert await refused(client.write(write)) == RefusalCode.STDIN_CLOSED
+
+
+async def test_input_for_a_process_of_an_earlier_life_reaches_no_process_of_this_one(client: SandboxClient) -> None:
+    earlier = await client.start(command(client, "t1.s1.c1", "cat", tty=True, yield_time_ms=50))
+    assert earlier.process is not None
+    async with LocalSandbox() as restarted:
+        later = await restarted.client()
+        await later.start(command(later, "t1.s1.c1", "cat", tty=True, yield_time_ms=50))
+        write = characters(later, "t1.s1.c2", earlier.process, "y\n")
+        assert await refused(later.write(write)) == RefusalCode.UNKNOWN_PROCESS
 
 
 async def test_a_terminal_takes_input_and_control_characters(
@@ -124,12 +137,13 @@ async def test_a_terminal_takes_input_and_control_characters(
 ) -> None:
     script = "tty; stty size; echo $TERM; echo ready; read name; echo hello $name; exec sleep 60"
     started = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, tty=True, yield_time_ms=0))
+    assert started.process is not None
     first = await read_until(client, started, "ready")
     device, size, term = first.split("\r\n")[:3]
     assert (device[:8], size, term) == ("/dev/pts", "24 80", "dumb")
-    echoed = await client.write(characters(client, "t1.s1.c2", 1, "Ada\n", yield_time_ms=0))
+    echoed = await client.write(characters(client, "t1.s1.c2", started.process, "Ada\n", yield_time_ms=0))
     await read_until(client, echoed, "hello Ada\r\n")
-    interrupted = await client.write(characters(client, "t1.s1.c3", 1, "\x03"))
+    interrupted = await client.write(characters(client, "t1.s1.c3", started.process, "\x03"))
     assert (interrupted.signal, interrupted.exit_code) == ("SIGINT", 130)
 
 
@@ -196,11 +210,13 @@ async def test_too_many_live_processes_are_refused_until_one_ends(client: Sandbo
         for index in range(MAX_LIVE_PROCESSES)
     ]
     replies = await asyncio.gather(*starts)
-    assert sorted(reply.process or 0 for reply in replies) == list(range(1, MAX_LIVE_PROCESSES + 1))
+    numbers = sorted(reply.process or 0 for reply in replies)
+    assert numbers == list(range(numbers[0], numbers[0] + MAX_LIVE_PROCESSES))
+    assert 0 < numbers[0] < numbers[-1] < 2**31
     one_more = command(client, "t1.s2.c1", "echo", "room again")
     assert await refused(client.start(one_more)) == RefusalCode.TOO_MANY_PROCESSES
-    await client.signal("t1.s2.c2", client.hello.boot_id, 1, 9)
-    await client.write(characters(client, "t1.s2.c3", 1))
+    await client.signal("t1.s2.c2", client.hello.boot_id, numbers[0], 9)
+    await client.write(characters(client, "t1.s2.c3", numbers[0]))
     assert (await client.start(one_more)).output == "room again\n"
 
 
