@@ -8,6 +8,8 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from codex_api.rows import SandboxAddressPayload, SessionSettings
 from codex_client.model_server.testing import ScriptedModel
-from codex_journal.testing import sqlite_journal
+from codex_journal.journal import Journal
+from codex_journal.testing import PostgresServer, migrated_database, sqlite_journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.testing import SessionDriver, make_worker, temporal_dev_server
 
@@ -53,22 +56,19 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-async def ours(client: Client, model: ScriptedModel) -> Measured:
+async def ours(name: str, client: Client, model: ScriptedModel, journal: Journal) -> Measured:
     queue = f"bench-{uuid.uuid4()}"
-    with tempfile.TemporaryDirectory() as folder:
-        async with sqlite_journal(Path(folder) / "journal.db") as journal:
-            settings = SessionSettings(isolation_required=False, max_steps=STEPS + 1)
-            driver = SessionDriver(client=client, journal=journal, task_queue=queue, settings=settings)
-            async with LocalSandbox(session=driver.session) as sandbox:
-                workspace = {"workspace": str(sandbox.workspace)}
-                driver.settings = driver.settings.model_copy(update=workspace)
-                async with make_worker(client, journal, task_queue=queue, base_url=model.base_url):
-                    began, cpu = time.monotonic(), cpu_seconds()
-                    await driver.open("Go.", SandboxAddressPayload(generation=1, unix_path=str(sandbox.address.path)))
-                    while not await driver.events("TurnComplete"):
-                        await asyncio.sleep(POLL_SECONDS)
-                    wall, cpu = time.monotonic() - began, cpu_seconds() - cpu
-                    return measured("codex-temporal", wall, cpu, await driver.handle.fetch_history())
+    settings = SessionSettings(isolation_required=False, max_steps=STEPS + 1)
+    driver = SessionDriver(client=client, journal=journal, task_queue=queue, settings=settings)
+    async with LocalSandbox(session=driver.session) as sandbox:
+        driver.settings = driver.settings.model_copy(update={"workspace": str(sandbox.workspace)})
+        async with make_worker(client, journal, task_queue=queue, base_url=model.base_url):
+            began, cpu = time.monotonic(), cpu_seconds()
+            await driver.open("Go.", SandboxAddressPayload(generation=1, unix_path=str(sandbox.address.path)))
+            while not await driver.events("TurnComplete"):
+                await asyncio.sleep(POLL_SECONDS)
+            wall, cpu = time.monotonic() - began, cpu_seconds() - cpu
+            return measured(name, wall, cpu, await driver.handle.fetch_history())
 
 
 async def peer(client: Client, model: ScriptedModel) -> Measured:
@@ -93,21 +93,38 @@ async def peer(client: Client, model: ScriptedModel) -> Measured:
 def show(rows: list[Measured]) -> None:
     base = rows[0]
     out = sys.stdout
-    out.write(f"{'per step':24} {'wall ms':>9} {'cpu ms':>9} {'events':>8} {'history B':>10}\n")
+    out.write(f"{'per step':28} {'wall ms':>9} {'cpu ms':>9} {'events':>8} {'history B':>10}\n")
     for row in rows:
-        out.write(f"{row.name:24} {row.wall_ms:9.1f} {row.cpu_ms:9.1f} {row.events:8.1f} {row.history_bytes:10.0f}\n")
+        out.write(f"{row.name:28} {row.wall_ms:9.1f} {row.cpu_ms:9.1f} {row.events:8.1f} {row.history_bytes:10.0f}\n")
     for row in rows[1:]:
         out.write(
-            f"{row.name:24} {row.wall_ms / base.wall_ms:8.1f}x {row.cpu_ms / base.cpu_ms:8.1f}x "
+            f"{row.name:28} {row.wall_ms / base.wall_ms:8.1f}x {row.cpu_ms / base.cpu_ms:8.1f}x "
             f"{row.events / base.events:7.1f}x {row.history_bytes / base.history_bytes:9.1f}x\n"
         )
 
 
+@asynccontextmanager
+async def postgresql_journal() -> AsyncIterator[Journal]:
+    with PostgresServer() as server:
+        urls = await migrated_database(server)
+        journal = await Journal.connect(urls.owner, application="bench")
+        yield journal
+        await journal.close()
+
+
 async def main() -> None:
     replies = [*[command() for _ in range(STEPS)], {"text": "Done."}]
-    async with temporal_dev_server() as environment, ScriptedModel(replies=replies) as model:
-        await ours(environment.client, model)  # imports and caches are warm afterwards, for both
-        show([await ours(environment.client, model), await peer(environment.client, model)])
+    async with AsyncExitStack() as stack:
+        client = (await stack.enter_async_context(temporal_dev_server())).client
+        model = await stack.enter_async_context(ScriptedModel(replies=replies))
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        sqlite = await stack.enter_async_context(sqlite_journal(Path(folder) / "journal.db"))
+        postgresql = await stack.enter_async_context(postgresql_journal())
+        await ours("warm-up", client, model, postgresql)  # imports and caches are warm afterwards, for all
+        rows = [await ours("codex-temporal, PostgreSQL", client, model, postgresql)]
+        rows.append(await ours("codex-temporal, SQLite", client, model, sqlite))
+        rows.append(await peer(client, model))
+        show(rows)
 
 
 asyncio.run(main())
