@@ -119,7 +119,8 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(
     script = "trap '' TERM; echo armed; while true; do sleep 300; done"
     started = await client.start(command(client, "t1.s1.c1", "bash", "-c", script, yield_time_ms=0))
     await read_until(client, started, "armed")
-    waiting = asyncio.create_task(client.write(characters(client, "t1.s2.c1", 1)))
+    assert started.process is not None
+    waiting = asyncio.create_task(client.write(characters(client, "t1.s2.c1", started.process)))
     # The write must have arrived before its turn is stopped.
     await client.health()
     begin = asyncio.get_running_loop().time()
@@ -130,9 +131,10 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace(
 
 
 async def test_a_stopped_process_can_be_ended(sandbox: LocalSandbox, client: SandboxClient) -> None:
-    await client.start(command(client, "t1.s1.c1", "sh", "-c", "kill -STOP $$", yield_time_ms=500))
+    started = await client.start(command(client, "t1.s1.c1", "sh", "-c", "kill -STOP $$", yield_time_ms=500))
+    assert started.process is not None
     assert await client.stop(turn_prefix="t1.") == 0
-    reply = await client.write(characters(client, "t2.s1.c1", 1))
+    reply = await client.write(characters(client, "t2.s1.c1", started.process))
     assert reply.signal == "SIGTERM", "it was continued, or only SIGKILL would have ended it"
     assert living(sandbox) == []
 
@@ -148,10 +150,11 @@ async def test_other_turns_and_other_calls_go_on(client: SandboxClient) -> None:
 
 async def test_the_output_of_a_stopped_command_can_still_be_read(sandbox: LocalSandbox, client: SandboxClient) -> None:
     script = "sleep 0.3; echo late; echo $$ > mark; sleep 300"
-    await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=0))
+    started = await client.start(command(client, "t1.s1.c1", "sh", "-c", script, yield_time_ms=0))
+    assert started.process is not None
     await written(sandbox.workspace / "mark")
     await client.stop(turn_prefix="t1.")
-    reply = await client.write(characters(client, "t2.s1.c1", 1))
+    reply = await client.write(characters(client, "t2.s1.c1", started.process))
     assert (reply.output, reply.signal) == ("late\n", "SIGTERM")
 
 
