@@ -4,11 +4,11 @@ MODEL ?= scripted
 BIN := .venv/bin
 CLUSTER := PYTHONPATH=cluster $(BIN)/python -m codex_cluster
 
-.PHONY: help install check format test test-fast e2e demo up down clean lock bench
+.PHONY: help install check format test test-failed test-fast e2e demo up down clean lock bench
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: .venv/installed ## Install the product and its tools into .venv
 
@@ -23,7 +23,11 @@ format: install ## Put the code into shape
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 test: install ## Everything: unit, Temporal, database, API server, and a real cluster (brought up if need be)
-	$(BIN)/python -m pytest -q -m "not cluster" && $(CLUSTER) up && $(CLUSTER) images && $(BIN)/python -m pytest -q -m cluster
+	@failed=0; $(BIN)/python -m pytest -q -m "not cluster" || failed=1; \
+	{ $(CLUSTER) up && $(CLUSTER) images && $(BIN)/python -m pytest -q -m cluster; } || failed=1; exit $$failed
+
+test-failed: install ## Only what failed in the last run
+	$(BIN)/python -m pytest -q --last-failed --last-failed-no-failures=none
 
 test-fast: install ## Unit tests only: no server
 	$(BIN)/python -m pytest -q -m "not temporal and not database and not apiserver and not cluster"
