@@ -175,7 +175,9 @@ class CodexWorkflow:
         try:
             cut_short = await self._wait_for(turn, steps)
             if cut_short is None:
-                end = await steps
+                # An interrupt that came while the run was about to go on in a new one must not get lost there.
+                interrupted = TurnAborted(turn=turn.number, reason=REASON_INTERRUPTED) if self._interrupted else None
+                end = await steps or interrupted
                 if end is None:
                     return False
             else:
