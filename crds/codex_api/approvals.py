@@ -12,6 +12,7 @@ from codex_api.names import APPROVAL_PREFIX, APPROVED_BY_PREFIX
 
 ID_HASH_BYTES = 16  # 128 bits: 32 can be forged in half a second
 MAX_REASON_CHARACTERS = 256
+MAX_ANSWER_CHARACTERS = 2048
 
 
 class InvalidDecision(ValueError):
@@ -22,6 +23,8 @@ class DecisionKind(StrEnum):
     APPROVE = "approve"
     DENY = "deny"
     ABORT = "abort"
+    ANSWER = "answer"
+    """What a person says to a question of the model; for anything else it is a refusal with these words."""
     EXPIRE = "expire"
     """Written by a worker when nobody decided in time; the only kind its database role may insert."""
 
@@ -31,6 +34,7 @@ class Decision:
     approval_id: str
     kind: DecisionKind
     reason: str = ""
+    """Why it was denied, or the words of an answer."""
     decided_by: str = ""
     """The user name the API server stamped; empty where the cluster cannot attribute decisions."""
 
@@ -50,9 +54,12 @@ def parse_decision(annotation_id: str, value: str, decided_by: str = "") -> Deci
     word, separator, reason = value.partition(": ")
     if word == DecisionKind.DENY and (not separator or reason):
         return Decision(annotation_id, DecisionKind.DENY, reason[:MAX_REASON_CHARACTERS], decided_by)
+    if word == DecisionKind.ANSWER and reason.strip():
+        return Decision(annotation_id, DecisionKind.ANSWER, reason[:MAX_ANSWER_CHARACTERS], decided_by)
     if value in (DecisionKind.APPROVE, DecisionKind.ABORT):
         return Decision(annotation_id, DecisionKind(value), "", decided_by)
-    raise InvalidDecision(f"approval {annotation_id}: {value[:80]!r} is none of approve, abort, deny, 'deny: reason'")
+    allowed = "approve, abort, deny, 'deny: reason', 'answer: text'"
+    raise InvalidDecision(f"approval {annotation_id}: {value[:80]!r} is none of {allowed}")
 
 
 def approval_annotations(annotations: Mapping[str, str]) -> dict[str, tuple[str, str]]:

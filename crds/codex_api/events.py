@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -65,15 +65,26 @@ class TurnFailed(Event):
     message: str = ""
 
 
+class TurnDiff(Event):
+    """What the turn's patches have changed so far; the newest one of a turn counts. Journaled with a patch's result."""
+
+    type: Literal["TurnDiff"] = "TurnDiff"
+    unified_diff: str
+    truncated: bool = False
+
+
+SANDBOX_RESET: Final = "SandboxReset"
+
+
 class SandboxReset(Event):
     """Processes could not be stopped in time; the next turn starts in a new generation of the sandbox."""
 
-    type: Literal["SandboxReset"] = "SandboxReset"
+    type: Literal["SandboxReset"] = SANDBOX_RESET
     message: str = ""
 
 
 class SessionCompleted(Event):
-    """The workflow closed the session by itself: asked to shut down, or idle for long enough."""
+    """The workflow closed the session by itself: asked to shut down, idle for long enough, or out of time."""
 
     type: Literal["SessionCompleted"] = "SessionCompleted"
     reason: str
@@ -88,6 +99,7 @@ AnyEvent = Annotated[
     | TurnComplete
     | TurnAborted
     | TurnFailed
+    | TurnDiff
     | SandboxReset
     | SessionCompleted,
     Field(discriminator="type"),

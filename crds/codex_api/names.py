@@ -25,6 +25,7 @@ SIGNAL_USER_TURN = "receive_user_turn"
 SIGNAL_APPROVAL = "receive_approval"
 SIGNAL_INTERRUPT = "receive_interrupt"
 SIGNAL_SHUTDOWN = "request_shutdown"
+SIGNAL_COMPACTION = "request_compaction"
 QUERY_EVENTS = "get_events_since"
 
 ACTIVITY_OPEN_SESSION = "open_session"

@@ -27,19 +27,34 @@ class RowKind(StrEnum):
     TOOL_RESULT = "tool_result"  # activities, and the end of a turn
     USAGE = "usage"  # activities
     MODEL_RETRY = "model_retry"  # activities
+    CONTEXT = "context"  # activities: what the model is told of its surroundings
     COMPACTION = "compaction"  # activities
+    TURN_STOPPING = "turn_stopping"  # activities: what the turn started is about to be killed
     SANDBOX_REPORT = "sandbox_report"  # activities: what a worker saw of the sandbox
     EVENT = "event"  # journal_events and resolve_approvals only
 
 
 # Rows of a turn that may not appear once the turn has ended or the session is closed.
 FENCED_KINDS = frozenset(
-    {RowKind.ADMISSION, RowKind.ITEM, RowKind.TOOL_CALL, RowKind.TOOL_INTENT, RowKind.TOOL_RESULT, RowKind.COMPACTION}
+    {
+        RowKind.ADMISSION,
+        RowKind.ITEM,
+        RowKind.TOOL_CALL,
+        RowKind.TOOL_INTENT,
+        RowKind.TOOL_RESULT,
+        RowKind.CONTEXT,
+        RowKind.COMPACTION,
+    }
 )
 # Rows that make up the conversation, in the order (turn, step, position).
-CONVERSATION_KINDS = frozenset({RowKind.ADMISSION, RowKind.ITEM, RowKind.TOOL_RESULT, RowKind.COMPACTION})
+CONVERSATION_KINDS = frozenset(
+    {RowKind.CONTEXT, RowKind.ADMISSION, RowKind.ITEM, RowKind.TOOL_RESULT, RowKind.COMPACTION}
+)
 
-# Positions within a step: what entered the conversation before the reply, the reply, the outputs of its calls.
+# Positions within a step: what replaces all before it, what entered the conversation before the reply, the reply, the
+# outputs of its calls.
+POSITION_COMPACTION = -2_000
+POSITION_CONTEXT = -1_000
 POSITION_ADMISSION = 0
 POSITION_ITEM = 10_000
 POSITION_OUTPUT = 20_000
@@ -58,6 +73,15 @@ class Delivery(StrEnum):
     """Starts a turn of its own."""
 
 
+class SandboxMode(StrEnum):
+    """Where commands run, as the model is told; the names of the last three are the Codex CLI's."""
+
+    POD = "pod"
+    WORKSPACE_WRITE = "workspace-write"
+    READ_ONLY = "read-only"
+    NONE = "danger-full-access"
+
+
 class SessionSettings(Payload):
     """Policy, limits and model as the operator journaled them; the workflow believes these and nothing it is sent."""
 
@@ -70,6 +94,17 @@ class SessionSettings(Payload):
     max_steps: int = 50
     max_tokens: int = 500_000
     turn_timeout_seconds: int = 3600
+    max_cost_millionths: int | None = None
+    """Millionths of the price table's currency that the whole session may cost."""
+    active_deadline_seconds: int | None = None
+    """From the session's creation on; waiting for a person counts. Then the session is closed."""
+    output_schema: dict[str, Any] | None = None
+    """JSON schema of the final message of every turn."""
+    park_when_mendable: bool = True
+    """Whether a turn waits until somebody mends a key, a quota or a provider; else it fails and names the cure."""
+    preview_bytes: int = 2048
+    """Most bytes of a call that a person can be shown; a longer one cannot be approved."""
+    sandbox_mode: SandboxMode = SandboxMode.POD
     complete_after_idle_seconds: int | None = None
     network_mode: NetworkMode = NetworkMode.NONE
     isolation_required: bool = True
@@ -109,6 +144,24 @@ class ItemPayload(Payload):
     item: dict[str, Any]
 
 
+class ContextPayload(Payload):
+    """Told once, and again only where it changed: the prefix of successive requests stays the same bytes."""
+
+    part: str
+    """permissions, environment or documents"""
+    state: str
+    """What is known to the model of this part after the item; compared with what holds now."""
+    item: dict[str, Any]
+
+
+class CompactionPayload(Payload):
+    """Takes the place of everything that stands before it in the conversation; the old rows stay in the journal."""
+
+    reason: str
+    """limit, overflow or requested"""
+    items: list[dict[str, Any]]
+
+
 class Classification(StrEnum):
     AUTOMATIC = "automatic"
     ASK = "ask"
@@ -134,13 +187,27 @@ class ToolCallPayload(Payload):
     """Laid over the image's own."""
     stdin: str | None = None
     tty: bool = False
+    serial: bool = False
+    """Runs after all calls before it and before all after it."""
+    custom: bool = False
+    """A custom_tool_call: answered by a custom_tool_call_output."""
+    justification: str = ""
+    """Why the model wants it, in its own words, escaped; not part of what is approved."""
     digest: str = ""
     nonce: str = ""
     approval_id: str = ""
     preview: str = ""
-    """The whole command up to 2 KiB, escaped for display."""
+    """The whole command up to the session's preview_bytes, escaped for display."""
     truncated: bool = False
     """A truncated preview cannot be approved."""
+
+
+class FileChange(Payload):
+    path: str
+    """As the patch names it."""
+    kind: str
+    """add, delete or update"""
+    move_path: str | None = None
 
 
 class ToolIntentPayload(Payload):
@@ -153,12 +220,14 @@ class ToolIntentPayload(Payload):
 class ToolResultPayload(Payload):
     call_id: str
     item: dict[str, Any]
-    """The function_call_output item, exactly as the model will see it."""
+    """The function_call_output or custom_tool_call_output item, exactly as the model will see it."""
     exit_code: int | None = None
     process: int | None = None
     duration_seconds: float = 0.0
     outcome: str = "completed"
-    """completed, denied, expired, interrupted, aborted, refused, failed"""
+    """completed, denied, expired, interrupted, aborted, refused, failed, answered"""
+    changes: list[FileChange] = []
+    """Of a patch that was applied."""
 
 
 class UsagePayload(Payload):
@@ -168,6 +237,8 @@ class UsagePayload(Payload):
     output_tokens: int = 0
     reasoning_tokens: int = 0
     duration_seconds: float = 0.0
+    cost_millionths: int | None = None
+    """Millionths of the price table's currency; None where it has no price for the model."""
     estimated: bool = False
     """True where the stream died and bytes/4 stand in for what the provider would have said."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -22,6 +23,7 @@ class ReasoningEffort(StrEnum):
 
 class ApprovalPolicy(StrEnum):
     UNTRUSTED = "Untrusted"
+    ON_REQUEST = "OnRequest"
     NEVER = "Never"
 
 
@@ -49,6 +51,7 @@ class Phase(StrEnum):
     AWAITING_APPROVAL = "AwaitingApproval"
     IDLE = "Idle"
     COMPLETED = "Completed"
+    FAILED = "Failed"
     CANCELLED = "Cancelled"
 
 
@@ -103,6 +106,10 @@ class Limits(ApiModel):
     """Uncached input and output tokens per session."""
     turn_timeout_seconds: int = Field(default=3600, ge=1, le=604_800)
     """Waiting for a person does not count."""
+    max_cost: str | None = Field(default=None, max_length=16, pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")
+    """Decimal number in the currency of the provider's price table, for the whole session."""
+    active_deadline_seconds: int | None = Field(default=None, ge=1, le=31_536_000)
+    """From the session's creation on, waiting included; then it is closed."""
 
 
 class Lifecycle(ApiModel):
@@ -116,6 +123,8 @@ class SessionSpec(ApiModel):
     sandbox: Sandbox = Sandbox()
     limits: Limits = Limits()
     lifecycle: Lifecycle = Lifecycle()
+    output_schema: dict[str, Any] | None = None
+    """JSON schema of every turn's final message, in the provider's strict mode."""
     operating_mode: OperatingMode = OperatingMode.RUNNING
 
 
@@ -141,10 +150,12 @@ class TurnStatus(ApiModel):
 class PendingApproval(ApiModel):
     id: str
     kind: str
-    """Exec, or WriteStdin."""
+    """Exec, WriteStdin, Patch or Question."""
     command: str
     """The whole command up to 2 KiB, control and bidirectional characters escaped."""
     directory: str
+    justification: str | None = None
+    """Why the model wants it, in its own words."""
     digest: str
     truncated: bool
     request_time: str
@@ -158,6 +169,8 @@ class Usage(ApiModel):
     cached_input_tokens: int = 0
     output_tokens: int = 0
     total_tokens: int = 0
+    cost: str | None = None
+    """Decimal number in the currency of the provider's price table; None without prices."""
 
 
 class EventStatus(ApiModel):

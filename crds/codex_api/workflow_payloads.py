@@ -30,6 +30,7 @@ class CarriedState(TemporalPayload):
 
     event_count: int = 0
     shutdown_requested: bool = False
+    compaction_requested: bool = False
     waited_for_people_seconds: float = 0.0
     turn_started_at: float = 0.0
     """Workflow time, seconds since the epoch; 0 between turns."""
@@ -49,6 +50,7 @@ class CallSummary(TemporalPayload):
     preview: str = ""
     """At most 80 characters."""
     classification: Classification
+    serial: bool = False
     approval_id: str = ""
 
 
@@ -60,6 +62,8 @@ class OpenSession(TemporalPayload):
     """Where the journal says the session stands."""
 
     closed: bool
+    created_at: float = 0.0
+    """Seconds since the epoch; the session's deadline counts from here."""
     known_seq: int
     """Every message up to here is either in ``messages`` or admitted already."""
     turn: int
@@ -88,6 +92,8 @@ class ModelCallInput(TemporalPayload):
     step: int
     allowed_calls: list[str] = []
     """Call ids of the step before, which this activity runs first."""
+    compact: bool = False
+    """Somebody asked for the conversation to be compacted before the model is asked."""
 
 
 class ModelCallReply(TemporalPayload):

@@ -159,14 +159,23 @@ class PostgresBackend:
         return postgresql_insert(table).on_conflict_do_nothing()
 
 
+# Marks connections that begin no transaction; SQLAlchemy's own AUTOCOMMIT asks SQLite for a pragma each time.
+READING = "codex_reading"
+
+
 class SqliteBackend:
     def __init__(self, url: URL, pool_size: int) -> None:
+        # Every call to SQLite is a hop to a thread and back; nothing is ever left open for the pool to roll back.
         self.engine = create_async_engine(
-            url, pool_size=pool_size, max_overflow=0, connect_args={"timeout": SQLITE_BUSY_SECONDS}
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_reset_on_return=None,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS},
         )
         sa.event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(self.engine.sync_engine, "begin", _begin_immediate)
-        self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.reader = self.engine.execution_options(**{READING: True})
         # SQLite's busy handler sleeps and is unfair: writers of this process queue here instead.
         self._writing = asyncio.Lock()
         self._advance = _advance().returning(_FIRST_SEQ)
@@ -212,7 +221,7 @@ def _prepare_sqlite(connection: Any, record: object) -> None:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     # A deferred BEGIN that becomes a writer later fails at once with "database is locked".
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+    if not connection.get_execution_options().get(READING):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

@@ -218,6 +218,21 @@ class Journal:
             queries.list_sessions, sessions.c.installation == installation, sa.not_(sessions.c.closed)
         )
 
+    async def sessions(self, installation: str) -> list[SessionRecord]:
+        """Return all sessions, oldest first."""
+        return await self._ask(queries.list_sessions, sessions.c.installation == installation)
+
+    async def change_settings(self, session: str, settings: SessionSettings) -> None:
+        """Replace the settings of a session that no workflow runs; raises UnknownSession."""
+        statement = sa.update(sessions).where(sessions.c.session == session).values(settings=settings.model_dump_json())
+
+        async def change() -> None:
+            async with self._writing() as connection:
+                if (await connection.execute(statement)).rowcount == 0:
+                    raise UnknownSession(f"session {session} is not in the journal")
+
+        await self._unbroken(change())
+
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Hint | None]]:
         """Give hints of commits by any process; None means: read again, now and at least once per second."""

@@ -1,21 +1,36 @@
-"""The operator process: reads the environment, builds the parts, runs until it is told to stop."""
+"""The operator process: reads the environment, builds the parts, runs until it is told to stop.
+
+``prepare`` only makes what workers wait for, and ends: an init container's task, long before the database answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 
-from prometheus_client import start_http_server
-
-from codex_journal.journal import Journal
-from codex_operator.assembly import assemble, prepare_cluster, run_operator
 from codex_operator.cluster_api import ClusterApi, load_configuration
 from codex_operator.log_setup import set_up_logging
-from codex_operator.settings import Settings, settings_from_environment
-from codex_operator.workflows import Workflows, connect
+from codex_operator.preparing import prepare_cluster
+from codex_operator.settings import PreparingSettings, Settings, settings_from_environment
+
+PREPARE = "prepare"
+
+
+async def prepare(settings: PreparingSettings) -> None:
+    api = ClusterApi(await load_configuration(settings.kubeconfig))
+    try:
+        await prepare_cluster(api, settings)
+    finally:
+        await api.close()
 
 
 async def run(settings: Settings) -> None:
+    # Not for `prepare`: kopf and Temporal take a second to import.
+    from codex_journal.journal import Journal
+    from codex_operator.assembly import assemble, run_operator
+    from codex_operator.workflows import Workflows, connect
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -41,8 +56,19 @@ async def run(settings: Settings) -> None:
 
 
 def main() -> None:
+    arguments = sys.argv[1:]
+    if arguments not in ([], [PREPARE]):
+        sys.exit(f"usage: codex-temporal-operator [{PREPARE}]; everything else is set in the environment")
+    if arguments == [PREPARE]:
+        preparing = PreparingSettings()
+        set_up_logging(preparing.log_level)
+        asyncio.run(prepare(preparing))
+        return
     settings = settings_from_environment()
     set_up_logging(settings.log_level)
+    # The init container has no port to serve.
+    from prometheus_client import start_http_server
+
     start_http_server(settings.metrics_port)
     asyncio.run(run(settings))
 

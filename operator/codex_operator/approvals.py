@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from codex_api.approvals import Decision, DecisionKind, InvalidDecision, approval_annotations, parse_decision
 from codex_api.rows import RowKind
 from codex_journal.rows import Row
+from codex_operator.call_notes import QUESTION_TOOL
 from codex_operator.display import one_line
 from codex_operator.observations import Notice
 
@@ -17,6 +18,7 @@ NOTICE_INVALID = "ApprovalInvalid"
 NOTICE_UNKNOWN = "ApprovalUnknown"
 NOTICE_UNATTRIBUTED = "ApprovalNotAttributed"
 NOTICE_TRUNCATED = "ApprovalTruncated"
+NOTICE_QUESTION = "ApprovalOfQuestion"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class ApprovalBook:
     """Ids whose decision has its event: the workflow knows."""
     truncated: frozenset[str] = frozenset()
     """Ids whose command was not shown whole."""
+    questions: frozenset[str] = frozenset()
+    """Ids of questions: they are answered, not approved."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,21 @@ def read_book(rows: Iterable[Row]) -> ApprovalBook:
     A request counts only where the journaled call of its call id was given that approval id.
     """
     given: dict[str, str] = {}
-    requested, acknowledged, truncated = set(), set(), set()
+    requested, acknowledged, truncated, questions = set(), set(), set(), set()
     for row in rows:
         if row.kind is RowKind.TOOL_CALL:
             approval_id = given[row.payload.get("call_id", "")] = row.payload.get("approval_id", "")
             if row.payload.get("truncated"):
                 truncated.add(approval_id)
+            if row.payload.get("tool") == QUESTION_TOOL:
+                questions.add(approval_id)
         elif row.kind is RowKind.EVENT and row.payload.get("type") == "ExecApprovalRequest":
             approval_id = row.payload["approval_id"]
             if approval_id and given.get(row.payload.get("call_id", "")) == approval_id:
                 requested.add(approval_id)
         elif row.kind is RowKind.EVENT and row.payload.get("type") == "ApprovalDecided":
             acknowledged.add(row.payload["approval_id"])
-    return ApprovalBook(frozenset(requested), frozenset(acknowledged), frozenset(truncated))
+    return ApprovalBook(*map(frozenset, (requested, acknowledged, truncated, questions)))
 
 
 def undelivered(annotations: Mapping[str, str], acknowledged: Iterable[str]) -> dict[str, tuple[str, str]]:
@@ -76,6 +82,9 @@ def _judge(name: str, value: str, user: str, book: ApprovalBook, *, stamp_requir
         decision = parse_decision(name, value, user)
     except InvalidDecision as error:
         return Notice(NOTICE_INVALID, f"{error}; it was ignored")
+    if decision.kind is DecisionKind.APPROVE and name in book.questions:
+        cure = "answer it with 'answer: text'; this decision was ignored"
+        return Notice(NOTICE_QUESTION, f"approval {name}: a question cannot be approved: {cure}")
     if decision.kind is DecisionKind.APPROVE and name in book.truncated:
         return Notice(NOTICE_TRUNCATED, f"approval {name}: the command was not shown whole; it can only be denied")
     return decision

@@ -8,14 +8,11 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any
 
 import kopf
-import structlog
 
 from codex_journal.journal import Journal
-from codex_operator import resource_paths
 from codex_operator.annotation_pruning import AnnotationPruning
-from codex_operator.certificate_store import ensure_authority, ensure_worker_certificate
 from codex_operator.certificates import KeyPair
-from codex_operator.cluster_api import ClusterApi, ClusterError
+from codex_operator.cluster_api import ClusterApi
 from codex_operator.delivery import Delivery
 from codex_operator.handlers import configure, register
 from codex_operator.health import Health
@@ -30,37 +27,6 @@ from codex_operator.settings import ApprovalAdmission, Isolation, Settings
 from codex_operator.status_writer import StatusWriter
 from codex_operator.sweep import Sweep
 from codex_operator.workflows import Workflows
-
-log = structlog.get_logger("codex_operator")
-
-RETRY_SECONDS = 2.0
-
-
-async def read_installation(api: ClusterApi) -> str:
-    """Return the id of this cluster, the uid of kube-system: it keeps two clusters on one Temporal apart.
-
-    Listed, not read: the right to list namespaces is there for kopf anyway. Raises ClusterError.
-    """
-    found = await api.get(resource_paths.NAMESPACES, {"fieldSelector": "metadata.name=kube-system"})
-    uid: str = found["items"][0]["metadata"]["uid"]
-    return uid
-
-
-async def prepare_cluster(api: ClusterApi, settings: Settings) -> tuple[str, KeyPair]:
-    """Return the installation's id and authority; waits while the API server is away.
-
-    Raises InvalidAuthority where the stored one is damaged.
-    """
-    while True:
-        try:
-            installation = await read_installation(api)
-            authority = await ensure_authority(api, settings.system_namespace, settings.ca_secret)
-            await ensure_worker_certificate(api, authority, settings.system_namespace, settings.worker_tls_secret)
-        except ClusterError as error:
-            log.warning("the cluster is not ready for the operator", error=str(error))
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            return installation, authority
 
 
 def sandbox_settings(settings: Settings) -> SandboxSettings:

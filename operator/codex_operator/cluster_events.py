@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from codex_api.events import SANDBOX_RESET
 from codex_api.names import API_VERSION, KIND
 from codex_api.session import EventStatus
 from codex_operator.display import cut, one_line
@@ -29,7 +30,7 @@ MILESTONES = {
     "TurnAborted": ("TurnAborted", WARNING),
     "TurnFailed": ("TurnFailed", WARNING),
     "SandboxNotIsolated": ("SandboxNotIsolated", WARNING),
-    "SandboxReset": ("SandboxReset", WARNING),
+    SANDBOX_RESET: ("SandboxReset", WARNING),
     "SessionClosed": ("SessionClosed", NORMAL),
 }
 

@@ -34,8 +34,8 @@ WORKING_AT_ONCE = 16
 JOURNAL_RETRY_SECONDS = 1.0
 FIRST_STATUS_SECONDS = 0.3
 LOOK_AGAIN_SECONDS = 10.0
-# Items and compactions are the bulk of a journal and no part of a status.
-STATUS_KINDS = frozenset(RowKind) - {RowKind.ITEM, RowKind.COMPACTION}
+# Items and context are the bulk of a journal and no part of a status.
+STATUS_KINDS = frozenset(RowKind) - {RowKind.ITEM, RowKind.CONTEXT}
 
 
 class Projector:

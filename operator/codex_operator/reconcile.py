@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable
 
 from codex_api import conditions, names
+from codex_api.events import SANDBOX_RESET
 from codex_api.rows import Delivery as MessageDelivery
 from codex_api.rows import MessagePayload, RowKind, SandboxAddressPayload, SessionClosedPayload
 from codex_api.session import OperatingMode
@@ -28,7 +29,6 @@ from codex_operator.session_object import SessionObject, session_settings
 from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
 
 PROBLEM_BYTES = 512
-RESET_EVENT = "SandboxReset"
 
 
 def _opening_rows(session: SessionObject) -> list[NewRow]:
@@ -204,7 +204,7 @@ class Reconciler:
             for row in await self._journal.read(session.uid, after=memory.sandbox_seq, kinds=kinds):
                 if row.kind is RowKind.SANDBOX_ADDRESS:
                     memory.newest_address = max(memory.newest_address, row.payload["generation"])
-                elif row.payload["type"] == RESET_EVENT:
+                elif row.payload["type"] == SANDBOX_RESET:
                     memory.discarded_generation = memory.newest_address
             memory.sandbox_seq = record.last_seq
         if pods.current is None or generation_of(pods.current) > memory.discarded_generation:

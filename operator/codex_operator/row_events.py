@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from codex_api import conditions
 from codex_api.approvals import DecisionKind
@@ -14,11 +13,13 @@ from codex_api.events import (
     SessionCompleted,
     TurnAborted,
     TurnComplete,
+    TurnDiff,
     TurnFailed,
     TurnStarted,
     event_adapter,
 )
 from codex_api.rows import (
+    CompactionPayload,
     RowKind,
     SandboxAddressPayload,
     SandboxReportPayload,
@@ -28,23 +29,21 @@ from codex_api.rows import (
 )
 from codex_api.session import EventStatus
 from codex_journal.rows import Row
+from codex_operator.call_notes import (
+    COMMAND_BYTES,
+    PATCH_TOOL,
+    PLAN_TOOL,
+    QUESTION,
+    QUESTION_TOOL,
+    WRITE_TOOL,
+    CallNote,
+    changed_files,
+)
 from codex_operator.display import duration, one_line
+from codex_operator.turn_diff import summarize_diff
 
 SUMMARY_BYTES = 200
-COMMAND_BYTES = 120
-
-
-@dataclass(frozen=True)
-class CallNote:
-    """What is remembered of an open call."""
-
-    tool: str = ""
-    preview: str = ""
-    directory: str = ""
-    digest: str = ""
-    truncated: bool = False
-    approval_id: str = ""
-
+DIFF_EVENT = "TurnDiff"
 
 Calls = Mapping[str, CallNote]
 
@@ -53,12 +52,31 @@ DECIDED = {
     DecisionKind.DENY: "denied",
     DecisionKind.ABORT: "aborted",
     DecisionKind.EXPIRE: "expired",
+    # For anything but a question an answer is a refusal in words.
+    DecisionKind.ANSWER: "denied",
 }
+CLOSED = {
+    conditions.REASON_SESSION_COMPLETED: "the session is completed",
+    conditions.REASON_SESSION_CANCELLED: "the session was cancelled",
+    conditions.REASON_DEADLINE_EXCEEDED: "the session has failed: its deadline passed",
+}
+COMMAND_EVENTS = ("ExecCommandBegin", "ExecCommandEnd")
+PATCH_EVENTS = ("PatchApplyBegin", "PatchApplyEnd")
+OTHER_EVENTS = ("ToolCallBegin", "ToolCallEnd")
+COMMAND_TOOLS = frozenset({"exec_command", WRITE_TOOL})
+# What a person decided about a question is an event of its own.
+DECIDED_OUTCOMES = frozenset({"answered", "denied", "expired"})
 
 
 def _command(calls: Calls, call_id: str) -> str:
     note = calls.get(call_id)
-    return one_line(note.preview or note.tool, COMMAND_BYTES) if note else call_id
+    return (note.title or note.tool) if note else call_id
+
+
+def _begin_and_end(note: CallNote | None) -> tuple[str, str]:
+    if note is None or note.tool in COMMAND_TOOLS:
+        return COMMAND_EVENTS
+    return PATCH_EVENTS if note.tool == PATCH_TOOL else OTHER_EVENTS
 
 
 def asked_call(event: ExecApprovalRequest, calls: Calls) -> CallNote | None:
@@ -71,10 +89,12 @@ def asked_call(event: ExecApprovalRequest, calls: Calls) -> CallNote | None:
 
 
 def _decided(event: ApprovalDecided, calls: Calls) -> str:
+    note = calls.get(event.call_id)
+    answered = event.decision is DecisionKind.ANSWER and note is not None and note.kind == QUESTION
+    decided = "answered" if answered else DECIDED[event.decision]
     who = f" by {event.decided_by}" if event.decided_by else ""
-    why = f" ({event.reason})" if event.reason else ""
-    waited = duration(event.waited_seconds)
-    return f"{DECIDED[event.decision]}{who} after {waited}{why}: {_command(calls, event.call_id)}"
+    why = f" ({one_line(event.reason, COMMAND_BYTES)})" if event.reason else ""
+    return f"{decided}{who} after {duration(event.waited_seconds)}{why}: {_command(calls, event.call_id)}"
 
 
 def _protocol_event(row: Row, calls: Calls) -> tuple[str, str] | None:
@@ -92,6 +112,8 @@ def _protocol_event(row: Row, calls: Calls) -> tuple[str, str] | None:
             text = f"turn {event.turn}: {event.last_agent_message or 'complete'}"
         case TurnAborted() | TurnFailed():
             text = f"turn {event.turn}: {event.reason}{': ' + event.message if event.message else ''}"
+        case TurnDiff():
+            text = summarize_diff(event.unified_diff).line(truncated=event.truncated)
         case SandboxReset():
             text = event.message or "the sandbox is being replaced"
         case SessionCompleted():
@@ -99,15 +121,21 @@ def _protocol_event(row: Row, calls: Calls) -> tuple[str, str] | None:
     return event.type, text
 
 
-def _result(row: Row, calls: Calls) -> tuple[str, str]:
+def _result(row: Row, calls: Calls) -> tuple[str, str] | None:
     result = ToolResultPayload.model_validate(row.payload)
-    command = _command(calls, result.call_id)
-    if result.outcome != "completed":
-        return "ExecCommandEnd", f"{result.outcome}: {command}"
+    note, command = calls.get(result.call_id), _command(calls, result.call_id)
+    _, kind = _begin_and_end(note)
+    if note is not None and note.tool == QUESTION_TOOL and result.outcome in DECIDED_OUTCOMES:
+        return None
+    if result.outcome not in ("completed", "answered"):
+        return kind, f"{result.outcome}: {command}"
+    if note is not None and note.tool == PLAN_TOOL:
+        return "PlanUpdate", command
     if result.process is not None and result.exit_code is None:
-        return "ExecCommandEnd", f"still running as process {result.process}: {command}"
+        return kind, f"still running as process {result.process}: {command}"
     status = f"exit {result.exit_code}" if result.exit_code is not None else "done"
-    return "ExecCommandEnd", f"{status} after {duration(result.duration_seconds)}: {command}"
+    files = changed_files(result.changes)
+    return kind, f"{status} after {duration(result.duration_seconds)}: {files or command}"
 
 
 def _report(row: Row) -> tuple[str, str]:
@@ -127,9 +155,13 @@ def _line(row: Row, calls: Calls) -> tuple[str, str] | None:
         case RowKind.EVENT:
             return _protocol_event(row, calls)
         case RowKind.TOOL_INTENT:
-            return "ExecCommandBegin", _command(calls, ToolIntentPayload.model_validate(row.payload).call_id)
+            call_id = ToolIntentPayload.model_validate(row.payload).call_id
+            return _begin_and_end(calls.get(call_id))[0], _command(calls, call_id)
         case RowKind.TOOL_RESULT:
             return _result(row, calls)
+        case RowKind.COMPACTION:
+            reason = CompactionPayload.model_validate(row.payload).reason
+            return "ContextCompacted", f"context compacted ({reason})"
         case RowKind.SANDBOX_ADDRESS:
             generation = SandboxAddressPayload.model_validate(row.payload).generation
             return "SandboxStarted", f"generation {generation} is running"
@@ -137,8 +169,7 @@ def _line(row: Row, calls: Calls) -> tuple[str, str] | None:
             return _report(row)
         case RowKind.SESSION_CLOSED:
             reason = SessionClosedPayload.model_validate(row.payload).reason
-            cancelled = reason == conditions.REASON_SESSION_CANCELLED
-            return "SessionClosed", "the session was cancelled" if cancelled else "the session is completed"
+            return "SessionClosed", CLOSED.get(reason, f"the session has failed ({reason})")
         case _:
             return None
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from codex_api.rows import SessionSettings
 from codex_api.session import SessionSpec
+from codex_operator.money import to_millionths
 
 WORKSPACE = "/workspace"
 
@@ -62,6 +63,9 @@ def session_settings(spec: SessionSpec, *, isolation_required: bool) -> SessionS
         max_steps=spec.limits.max_steps,
         max_tokens=spec.limits.max_tokens,
         turn_timeout_seconds=spec.limits.turn_timeout_seconds,
+        max_cost_millionths=None if spec.limits.max_cost is None else to_millionths(spec.limits.max_cost),
+        active_deadline_seconds=spec.limits.active_deadline_seconds,
+        output_schema=spec.output_schema,
         complete_after_idle_seconds=spec.lifecycle.complete_after_idle_seconds,
         network_mode=spec.sandbox.network.mode,
         isolation_required=isolation_required,

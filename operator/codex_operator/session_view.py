@@ -15,6 +15,7 @@ from codex_api.events import (
     ExecApprovalRequest,
     TurnAborted,
     TurnComplete,
+    TurnDiff,
     TurnFailed,
     TurnStarted,
     event_adapter,
@@ -31,15 +32,16 @@ from codex_api.rows import (
 )
 from codex_api.session import EventStatus, PendingApproval, Usage
 from codex_journal.rows import Row
+from codex_operator.call_notes import CallNote, note_of
 from codex_operator.display import escape, paragraph
 from codex_operator.model_retries import Retries, RetryNote, add_retry, give_up, show_retry
-from codex_operator.row_events import CallNote, asked_call, summarize
+from codex_operator.money import from_millionths
+from codex_operator.row_events import asked_call, summarize
 
 RING_SIZE = 32
 LAST_MESSAGE_BYTES = 1024
 DIRECTORY_BYTES = 1024
 COMMAND_CHARACTERS = 2048
-WRITE_TOOL = "write_stdin"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class SessionView:
     """Calls of the running turn without a result, by call id."""
     pending: tuple[PendingApproval, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    cost_millionths: int | None = None
+    """Of all priced model calls; None while there was none."""
     retry: RetryNote | None = None
     """The model retry that is being waited for."""
     retries: Retries = field(default_factory=dict)
@@ -72,6 +76,8 @@ class SessionView:
     closed: str | None = None
     """Reason of the session's close."""
     last_message: str | None = None
+    diff_seq: int = 0
+    """Of the running turn's newest diff: an older one is no longer shown."""
     events: tuple[EventStatus, ...] = ()
 
 
@@ -86,15 +92,7 @@ def _on_admission(view: SessionView, row: Row) -> SessionView:
 
 def _on_tool_call(view: SessionView, row: Row) -> SessionView:
     call = ToolCallPayload.model_validate(row.payload)
-    note = CallNote(
-        tool=call.tool,
-        preview=call.preview,
-        directory=call.directory,
-        digest=call.digest,
-        truncated=call.truncated,
-        approval_id=call.approval_id,
-    )
-    return replace(view, open_calls={**view.open_calls, call.call_id: note})
+    return replace(view, open_calls={**view.open_calls, call.call_id: note_of(call)})
 
 
 def _on_tool_result(view: SessionView, row: Row) -> SessionView:
@@ -110,6 +108,9 @@ def _on_tool_result(view: SessionView, row: Row) -> SessionView:
 
 def _on_usage(view: SessionView, row: Row) -> SessionView:
     used, before = UsagePayload.model_validate(row.payload), view.usage
+    cost = view.cost_millionths
+    if used.cost_millionths is not None:
+        cost = (cost or 0) + used.cost_millionths
     usage = Usage(
         model_calls=before.model_calls + 1,
         tool_calls=before.tool_calls,
@@ -117,10 +118,11 @@ def _on_usage(view: SessionView, row: Row) -> SessionView:
         cached_input_tokens=before.cached_input_tokens + used.cached_input_tokens,
         output_tokens=before.output_tokens + used.output_tokens,
         total_tokens=before.total_tokens + used.input_tokens + used.output_tokens,
+        cost=None if cost is None else from_millionths(cost),
     )
     # What a failed attempt cost is journaled with its failure; only a reply ends the waiting.
     failed = view.retry is not None and view.retry.claim == row.claim
-    return replace(view, usage=usage, retry=view.retry if failed else None)
+    return replace(view, usage=usage, cost_millionths=cost, retry=view.retry if failed else None)
 
 
 def _on_item(view: SessionView, _: Row) -> SessionView:
@@ -164,9 +166,10 @@ def _requested(view: SessionView, event: ExecApprovalRequest) -> SessionView:
     command = escape(note.preview)
     pending = PendingApproval(
         id=event.approval_id,
-        kind="WriteStdin" if note.tool == WRITE_TOOL else "Exec",
+        kind=note.kind,
         command=command[:COMMAND_CHARACTERS],
         directory=paragraph(note.directory, DIRECTORY_BYTES),
+        justification=note.justification or None,
         digest=note.digest,
         # What is not shown whole cannot be approved.
         truncated=note.truncated or len(command) > COMMAND_CHARACTERS,
@@ -182,7 +185,10 @@ def _on_event(view: SessionView, row: Row) -> SessionView:
         case TurnStarted():
             waiting = view.waiting_messages - {event.message}
             view = replace(view, turn=max(view.turn, event.turn), waiting_messages=waiting)
-            return replace(view, turn_running=True, last_end=None)
+            return replace(view, turn_running=True, last_end=None, diff_seq=0)
+        case TurnDiff():
+            others = tuple(e for e in view.events if e.seq != view.diff_seq)
+            return replace(view, diff_seq=row.seq, events=others)
         case ExecApprovalRequest():
             return _requested(view, event)
         case ApprovalDecided():

@@ -53,9 +53,20 @@ def parse_json(value: object) -> object:
     return value if not isinstance(value, str) else json.loads(value or "{}")
 
 
-class Settings(BaseSettings):
+class PreparingSettings(BaseSettings):
+    """What ``codex-temporal-operator prepare`` needs: the cluster and the names of two Secrets."""
+
     model_config = SettingsConfigDict(frozen=True, populate_by_name=True, extra="ignore")
 
+    system_namespace: str = Field(default="codex-system", validation_alias="CODEX_SYSTEM_NAMESPACE")
+    ca_secret: str = Field(default="codex-ca", validation_alias="CODEX_CA_SECRET")
+    worker_tls_secret: str = Field(default="codex-worker-tls", validation_alias="CODEX_WORKER_TLS_SECRET")
+    kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")
+    """Only outside a cluster."""
+    log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
+
+
+class Settings(PreparingSettings):
     temporal_address: str = Field(default="http://localhost:7233", validation_alias="TEMPORAL_ADDRESS")
     temporal_namespace: str = Field(default="default", validation_alias="TEMPORAL_NAMESPACE")
     task_queue: str = Field(default=DEFAULT_TASK_QUEUE, validation_alias="CODEX_TASK_QUEUE")
@@ -63,7 +74,6 @@ class Settings(BaseSettings):
     database_url: str = Field(validation_alias="CODEX_DATABASE_URL")
     database_password_file: Path | None = Field(default=None, validation_alias="CODEX_DATABASE_PASSWORD_FILE")
 
-    system_namespace: str = Field(default="codex-system", validation_alias="CODEX_SYSTEM_NAMESPACE")
     sandbox_image: str = Field(validation_alias="CODEX_SANDBOX_IMAGE")
     """Image of sandboxes whose session names none."""
     supervisor_image: str = Field(validation_alias="CODEX_SUPERVISOR_IMAGE")
@@ -82,20 +92,15 @@ class Settings(BaseSettings):
         default_factory=dict, validation_alias="CODEX_WORKER_SELECTOR"
     )
     """Labels of the only pods that may connect to sandboxes."""
-    ca_secret: str = Field(default="codex-ca", validation_alias="CODEX_CA_SECRET")
-    worker_tls_secret: str = Field(default="codex-worker-tls", validation_alias="CODEX_WORKER_TLS_SECRET")
     approval_admission: ApprovalAdmission = Field(
         default=ApprovalAdmission.REQUIRED, validation_alias="CODEX_APPROVAL_ADMISSION"
     )
 
     kubernetes_service_host: str = Field(default="", validation_alias="KUBERNETES_SERVICE_HOST")
     kubernetes_service_port: int = Field(default=443, validation_alias="KUBERNETES_SERVICE_PORT")
-    kubeconfig: Path | None = Field(default=None, validation_alias="KUBECONFIG")
-    """Only outside a cluster."""
 
     metrics_port: int = Field(default=9090, validation_alias="METRICS_PORT")
     health_port: int = Field(default=8080, validation_alias="HEALTH_PORT")
-    log_level: str = Field(default="INFO", validation_alias="LOG_LEVEL")
 
     @property
     def temporal_target(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from codex_api import conditions
 from codex_api.names import APPROVAL_PREFIX
 from codex_api.session import Condition, NetworkMode, Phase
+from codex_operator.call_notes import QUESTION
 from codex_operator.display import paragraph
 from codex_operator.observations import Observation
 from codex_operator.session_view import SessionView
@@ -24,6 +25,13 @@ STUCK_SANDBOX = frozenset(
         conditions.REASON_SANDBOX_LOST,
     }
 )
+# A session that was closed for any other reason has failed.
+CLOSED_PHASES = {
+    conditions.REASON_SESSION_COMPLETED: Phase.COMPLETED,
+    conditions.REASON_SESSION_CANCELLED: Phase.CANCELLED,
+}
+SESSION_OVER = "the session is over"
+DEADLINE_OVER = "the session is over: the time that limits.activeDeadlineSeconds allows has passed"
 ISOLATION_CURE = "Use a cluster that does, or install with sandbox.isolation=Reported"
 
 
@@ -53,7 +61,7 @@ def rfc3339(moment: datetime) -> str:
 
 def phase(view: SessionView) -> Phase:
     if view.closed is not None:
-        return Phase.CANCELLED if view.closed == conditions.REASON_SESSION_CANCELLED else Phase.COMPLETED
+        return CLOSED_PHASES.get(view.closed, Phase.FAILED)
     if view.pending:
         return Phase.AWAITING_APPROVAL
     if view.turn_running:
@@ -65,7 +73,7 @@ def phase(view: SessionView) -> Phase:
 
 def _ready(view: SessionView, seen: Observation, shown: ShownSession) -> Verdict:
     if view.closed is not None:
-        return Verdict(False, view.closed, "the session is over; create a new CodexSession to go on working")
+        return Verdict(False, view.closed, f"{_over(view)}; create a new CodexSession to go on working")
     if seen.problem is not None:
         return Verdict(False, seen.problem.reason, seen.problem.message)
     if view.retry is not None:
@@ -111,14 +119,17 @@ def _network_isolated(view: SessionView, network: NetworkMode) -> Verdict:
 def _approval_message(view: SessionView, name: str) -> str:
     first, others = view.pending[0], len(view.pending) - 1
     more = f" ({others} more wait)" if others else ""
+    annotate = f"kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}"
+    if first.kind == QUESTION:
+        return f"the agent has a question, answer it with: {annotate}='answer: TEXT'{more}"
     decision = "deny" if first.truncated else "approve"
-    return f"decide with: kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}={decision}{more}"
+    return f"decide with: {annotate}={decision}{more}"
 
 
 def _awaiting_approval(view: SessionView, shown: ShownSession) -> Verdict:
     if view.pending:
         return Verdict(True, conditions.REASON_WAITING_FOR_DECISION, _approval_message(view, shown.name))
-    return Verdict(False, conditions.REASON_NOTHING_PENDING, "no command waits for a decision")
+    return Verdict(False, conditions.REASON_NOTHING_PENDING, "nothing waits for a decision")
 
 
 def _idle(view: SessionView) -> Verdict:
@@ -134,7 +145,11 @@ def _idle(view: SessionView) -> Verdict:
 def _completed(view: SessionView) -> Verdict:
     if view.closed is None:
         return Verdict(False, conditions.REASON_SESSION_OPEN, "the session is open")
-    return Verdict(view.closed == conditions.REASON_SESSION_COMPLETED, view.closed, "the session is over")
+    return Verdict(view.closed == conditions.REASON_SESSION_COMPLETED, view.closed, _over(view))
+
+
+def _over(view: SessionView) -> str:
+    return DEADLINE_OVER if view.closed == conditions.REASON_DEADLINE_EXCEEDED else SESSION_OVER
 
 
 def verdicts(view: SessionView, seen: Observation, shown: ShownSession) -> dict[str, Verdict]:

@@ -15,9 +15,10 @@ from typing import Any, Self, TypeVar
 from codex_api.names import API_VERSION, APPROVAL_PREFIX, APPROVED_BY_PREFIX, KIND, LABEL_SESSION_UID
 from codex_journal.journal import Journal
 from codex_operator import resource_paths
-from codex_operator.assembly import assemble, prepare_cluster, run_operator
+from codex_operator.assembly import assemble, run_operator
 from codex_operator.cluster_api import MERGE_PATCH, ClusterApi, Manifest, NotFound, load_configuration
 from codex_operator.operator_context import OperatorContext
+from codex_operator.preparing import prepare_cluster
 from codex_operator.sandbox_objects import MAIN_CONTAINER
 from codex_operator.settings import Settings
 from codex_operator.workflows import Workflows, connect

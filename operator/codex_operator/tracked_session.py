@@ -12,6 +12,7 @@ import structlog
 from pydantic import ValidationError
 
 from codex_api import conditions
+from codex_api.events import SANDBOX_RESET
 from codex_api.rows import RowKind
 from codex_journal.rows import Row
 from codex_operator.cluster_events import Milestone, Subject, milestone, warning
@@ -117,7 +118,7 @@ class TrackedSession:
         self.newest_row_at = row.at
         if row.kind is RowKind.SESSION_CLOSED or row.payload.get("type") in URGENT_EVENTS:
             self.urgent = True
-        if row.payload.get("type") == "SandboxReset":
+        if row.payload.get("type") == SANDBOX_RESET:
             self.concerns_the_sandbox = True
         shown = self.view.events[-1] if self.view.events and self.view.events[-1].seq == row.seq else None
         told = milestone(shown) if shown else None

@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tls = _tls_files(options)
     if options.listen.startswith("tcp:") and tls is None:
         parser.error("a TCP listener needs --certificate, --key and --ca")
+    if options.exit_with_parent and not _can_close(sys.stdin.fileno()):
+        parser.error("--exit-with-parent needs a pipe or a socket as standard input")
     asyncio.run(_run(options, tls))
     return 0
 
@@ -58,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
         "--expect-unreachable",
         action="store_true",
         help="refuse to start commands until the probes have shown that nothing is reachable",
+    )
+    add(
+        "--exit-with-parent",
+        action="store_true",
+        help="end, with every command, when standard input closes: a pipe whose other end only the parent holds",
     )
     return parser
 
@@ -89,6 +97,27 @@ def _listener(listen: str) -> socket.socket:
     return listen_tcp(str(url.hostname), int(url.port or 0))
 
 
+def _can_close(descriptor: int) -> bool:
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _end_with_input(loop: asyncio.AbstractEventLoop, descriptor: int, ending: asyncio.Event) -> None:
+    def read() -> None:
+        try:
+            if os.read(descriptor, 4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            # As good as closed.
+            pass
+        loop.remove_reader(descriptor)
+        ending.set()
+
+    loop.add_reader(descriptor, read)
+
+
 async def _run(options: argparse.Namespace, tls: TlsFiles | None) -> None:
     loop = asyncio.get_running_loop()
     become_subreaper()
@@ -108,6 +137,8 @@ async def _run(options: argparse.Namespace, tls: TlsFiles | None) -> None:
     loop.add_signal_handler(signal.SIGCHLD, supervisor.reap)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    if options.exit_with_parent:
+        _end_with_input(loop, sys.stdin.fileno(), ending)
     listener = _listener(options.listen)
     server = Server(supervisor, listener, None if listener.family == socket.AF_UNIX else tls)
     tasks = [asyncio.ensure_future(isolation.run()), asyncio.ensure_future(server.run())]

@@ -7,11 +7,12 @@ import zipfile
 from pathlib import Path
 
 # What the supervisor imports; the client's side stays out, it needs a newer Python.
-MODULES = (
+SUPERVISOR_MODULES = (
     "__init__",
     "__main__",
     "calls",
     "digest",
+    "documents",
     "errors",
     "fields",
     "frames",
@@ -20,6 +21,7 @@ MODULES = (
     "output_buffer",
     "process_tree",
     "processes",
+    "programs",
     "protocol",
     "server",
     "spawn",
@@ -27,8 +29,29 @@ MODULES = (
     "supervisor",
     "tls",
 )
+# What the patch program imports, in a process of its own.
+PATCH_MODULES = (
+    "apply_patch",
+    "patch/__init__",
+    "patch/applying",
+    "patch/baselines",
+    "patch/grammar",
+    "patch/matching",
+    "patch/planning",
+    "patch/reporting",
+    "patch/unified",
+)
+MODULES = (*SUPERVISOR_MODULES, *PATCH_MODULES)
 SHEBANG = b"#!/usr/bin/env python3\n"
-ENTRY = "import sys\nfrom codex_sandbox.__main__ import main\nsys.exit(main())\n"
+# `python3 sandbox.pyz apply-patch …` is the patch program; everything else starts the supervisor.
+ENTRY = """\
+import sys
+if sys.argv[1:2] == ["apply-patch"]:
+    from codex_sandbox.apply_patch import main
+    sys.exit(main(sys.argv[2:]))
+from codex_sandbox.__main__ import main
+sys.exit(main())
+"""
 # The oldest time that a ZIP file can tell.
 NO_TIME = (1980, 1, 1, 0, 0, 0)
 

@@ -21,7 +21,7 @@ from codex_sandbox.errors import (
 )
 from codex_sandbox.frames import MAX_FRAME_BYTES, decode_frame, encode_frame, read_frame
 from codex_sandbox.naming import sandbox_server_name
-from codex_sandbox.protocol import PROTOCOL, CommandReply, FileContent, Health, Hello
+from codex_sandbox.protocol import PROTOCOL, CommandReply, FileContent, Health, Hello, ProjectDocuments
 from codex_sandbox.structure import check_structure
 from codex_sandbox.tls import TlsFiles, client_context
 
@@ -140,6 +140,13 @@ class SandboxClient:
     async def read_file(self, path: str, max_bytes: int) -> FileContent:
         """Read the beginning of a file, with the rights of the sandbox's user."""
         return await self._request("read_file", {"path": path, "max_bytes": max_bytes}, FileContent.from_wire)
+
+    async def project_documents(self) -> ProjectDocuments:
+        """Read the AGENTS.md files that apply to the workspace.
+
+        Raises SandboxRefused with the code unknown_verb where the supervisor is older than this verb.
+        """
+        return await self._request("project_documents", {}, ProjectDocuments.from_wire)
 
     async def health(self) -> Health:
         """Ask how the supervisor is doing."""

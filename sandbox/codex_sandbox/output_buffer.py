@@ -16,6 +16,8 @@ class OutputSlice:
     omitted: int
     omitted_at: int | None
     """Index into `text` where the omitted bytes are missing."""
+    lines: int
+    """Of everything produced, kept or not; an unfinished one at the end counts."""
 
 
 class OutputBuffer:
@@ -27,10 +29,14 @@ class OutputBuffer:
         self._head = bytearray()
         self._tail = bytearray()
         self._produced = 0
+        self._line_ends = 0
+        self._in_line = False
 
     def append(self, data: bytes) -> None:
         """Add what the process wrote."""
         self._produced += len(data)
+        self._line_ends += data.count(b"\n")
+        self._in_line = not data.endswith(b"\n") if data else self._in_line
         room = self._head_capacity - len(self._head)
         if room:
             self._head += data[:room]
@@ -59,7 +65,9 @@ class OutputBuffer:
             tail = kept[max(len(kept) - (limit - limit // 2), len(self._head) if gap else 0) :]
             head = head[: len(head) - len(_unfinished_character(head[-3:]))]
             tail = tail[_continuation_bytes(tail) :]
+        lines = self._line_ends + self._in_line
         self._head, self._tail, self._produced = bytearray(held), bytearray(), len(held)
+        self._line_ends, self._in_line = 0, bool(held)
         text = head.decode("utf-8", "replace")
         omitted = produced - len(head) - len(tail)
         return OutputSlice(
@@ -67,6 +75,7 @@ class OutputBuffer:
             produced=produced,
             omitted=omitted,
             omitted_at=len(text) if omitted else None,
+            lines=lines,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from codex_sandbox.errors import SandboxRefused
 from codex_sandbox.output_buffer import OutputBuffer
 from codex_sandbox.process_tree import CALL_VARIABLE, read_entry
+from codex_sandbox.programs import resolve
 from codex_sandbox.protocol import MAX_LIVE_PROCESSES, RefusalCode
 from codex_sandbox.spawn import spawn
 
@@ -145,9 +146,10 @@ class ProcessTable:
     They begin at random: input meant for a process of an earlier life must not reach one of this life.
     """
 
-    def __init__(self, base_environment: Mapping[str, str], workspace: str) -> None:
+    def __init__(self, base_environment: Mapping[str, str], workspace: str, private_folder: str) -> None:
         self._base_environment = base_environment
         self._workspace = workspace
+        self._private_folder = private_folder
         self._processes: dict[int, CommandProcess] = {}
         self._by_pid: dict[int, CommandProcess] = {}
         self._lingering: deque[CommandProcess] = deque()
@@ -167,7 +169,7 @@ class ProcessTable:
         if self.live >= MAX_LIVE_PROCESSES:
             raise SandboxRefused(RefusalCode.TOO_MANY_PROCESSES, f"{self.live} commands are running")
         spawned = spawn(
-            command.argv,
+            resolve(command.argv, self._workspace, self._private_folder),
             os.path.join(self._workspace, command.directory),
             {**self._base_environment, **command.environment, CALL_VARIABLE: command.call_id},
             has_stdin=command.stdin is not None,

@@ -25,6 +25,7 @@ MAX_OUTPUT_BYTES = 1024 * 1024
 # Base64 adds a third.
 MAX_FILE_BYTES = 4 * 1024 * 1024
 MAX_NAME_CHARACTERS = 256
+MAX_DOCUMENTS, MAX_DOCUMENT_CHARACTERS, MAX_PATH_CHARACTERS = 64, 32 * 1024, 4096
 
 
 class RefusalCode:
@@ -203,6 +204,8 @@ class CommandReply:
     process: int | None
     """Its number while it still runs."""
     wall_time_seconds: float
+    output_lines: int | None = None
+    """Produced since the process' output was last reported; None from a supervisor that does not count them."""
 
     @classmethod
     def from_wire(cls, source: Mapping[str, Any], max_output_bytes: int) -> CommandReply:
@@ -216,6 +219,7 @@ class CommandReply:
             signal=None if source.get("signal") is None else fields.text(source, "signal", MAX_NAME_CHARACTERS),
             process=fields.optional_number(source, "process"),
             wall_time_seconds=fields.seconds(source, "wall_time_seconds"),
+            output_lines=fields.optional_number(source, "output_lines"),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -244,6 +248,36 @@ class FileContent:
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object."""
         return {**vars(self), "content": base64.b64encode(self.content).decode("ascii")}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectDocuments:
+    """The AGENTS.md files that apply to the workspace."""
+
+    documents: tuple[tuple[str, str], ...]
+    """(absolute path, text), from the repository's root down to the workspace; at most 32 KiB of text in all."""
+    truncated: bool
+
+    @classmethod
+    def from_wire(cls, source: Mapping[str, Any]) -> ProjectDocuments:
+        """Read a reply; raises FieldError."""
+        listed = source.get("documents")
+        if not isinstance(listed, list) or len(listed) > MAX_DOCUMENTS:
+            raise fields.FieldError(f"documents must be a list of at most {MAX_DOCUMENTS}")
+        documents = []
+        left = MAX_DOCUMENT_CHARACTERS
+        for entry in listed:
+            if not isinstance(entry, dict):
+                raise fields.FieldError("a document must be an object")
+            text = fields.text(entry, "text", left)
+            left -= len(text)
+            documents.append((fields.text(entry, "path", MAX_PATH_CHARACTERS), text))
+        return cls(tuple(documents), fields.flag(source, "truncated"))
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        documents = [{"path": path, "text": text} for path, text in self.documents]
+        return {"documents": documents, "truncated": self.truncated}
 
 
 @dataclasses.dataclass(frozen=True)

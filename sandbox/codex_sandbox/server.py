@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
-import stat
 from typing import TYPE_CHECKING, Any
 
 from codex_sandbox.errors import SandboxRefused
@@ -28,18 +28,18 @@ HANDSHAKE_SECONDS = 5.0
 
 def listen_unix(path: str) -> socket.socket:
     """Return a listening Unix socket that only our user may connect to; a left-over one is replaced."""
-    try:
-        if stat.S_ISSOCK(os.lstat(path).st_mode):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Whoever sees the name may connect at once: between bind and listen a connection is refused.
+    unfinished = f"{path}~"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(unfinished)
     previous = os.umask(0o177)
     try:
-        listener.bind(path)
+        listener.bind(unfinished)
     finally:
         os.umask(previous)
     listener.listen()
+    os.replace(unfinished, path)
     return listener
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from codex_sandbox import fields
 from codex_sandbox.calls import CallBook
 from codex_sandbox.digest import environment_hash
+from codex_sandbox.documents import project_documents
 from codex_sandbox.errors import SandboxRefused
 from codex_sandbox.output_buffer import OutputBuffer, OutputSlice
 from codex_sandbox.process_tree import belonging, descendants
@@ -24,6 +25,7 @@ from codex_sandbox.protocol import (
     FileContent,
     Health,
     Hello,
+    ProjectDocuments,
     RefusalCode,
     StartCommand,
     WriteCharacters,
@@ -62,7 +64,9 @@ class Supervisor:
         self._environment_hash = environment_hash(base_environment)
         self._isolation = isolation
         self._require_isolation = require_isolation
-        self._processes = ProcessTable(base_environment, workspace)
+        # Made by the first command that needs it, if it can be made.
+        self._private_folder = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"codex-sandbox-{self.boot_id}")  # noqa: S108
+        self._processes = ProcessTable(base_environment, workspace, self._private_folder)
         self._calls = CallBook()
         self._reports: set[asyncio.Task[None]] = set()
         self._started = time.monotonic()
@@ -73,6 +77,7 @@ class Supervisor:
             "stop": self._stop,
             "forget": self._forget,
             "read_file": self._read_file,
+            "project_documents": self._project_documents,
             "health": self._health,
         }
 
@@ -97,9 +102,10 @@ class Supervisor:
         self._processes.reap()
 
     async def stop_everything(self) -> int:
-        """End every process below the supervisor; return how many could not be ended."""
+        """End every process below the supervisor and remove its own files; return how many could not be ended."""
         _, remaining = await stop_processes(lambda: descendants(os.getpid()), kill_seconds=0.5)
         self._processes.reap()
+        shutil.rmtree(self._private_folder, ignore_errors=True)
         return remaining
 
     async def _start(self, request: Request) -> Result:
@@ -193,6 +199,10 @@ class Supervisor:
         except (OSError, ValueError) as error:
             raise SandboxRefused(RefusalCode.UNREADABLE_FILE, str(error)) from error
 
+    async def _project_documents(self, request: Request) -> Result:
+        documents, truncated = project_documents(self._workspace)
+        return ProjectDocuments(tuple(documents), truncated).to_wire()
+
     async def _health(self, request: Request) -> Result:
         try:
             free = shutil.disk_usage(self._workspace).free
@@ -246,7 +256,9 @@ def _not_started(error: CannotStart, max_output_bytes: int) -> CommandReply:
     output = OutputBuffer()
     output.append(f"{error.text}\n".encode("utf-8", "replace"))
     taken = output.take(max_output_bytes, final=True)
-    return CommandReply(taken.text, taken.produced, taken.omitted, taken.omitted_at, error.exit_code, None, None, 0.0)
+    return CommandReply(
+        taken.text, taken.produced, taken.omitted, taken.omitted_at, error.exit_code, None, None, 0.0, taken.lines
+    )
 
 
 def _command_reply(process: CommandProcess, taken: OutputSlice, ended: bool, elapsed: float) -> CommandReply:
@@ -261,4 +273,5 @@ def _command_reply(process: CommandProcess, taken: OutputSlice, ended: bool, ela
         signal=None if killed_by is None else signal_name(killed_by),
         process=None if ended else process.number,
         wall_time_seconds=elapsed,
+        output_lines=taken.lines,
     )

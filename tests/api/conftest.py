@@ -82,13 +82,16 @@ class Cluster:
             "create", "clusterrolebinding", "status-reader", "--clusterrole=status-reader", f"--user={OPERATOR}"
         )
 
-    def session(self, *pending: str, truncated: Sequence[str] = (), user: str = "bob", **spec: Any) -> str:
+    def session(
+        self, *pending: str, truncated: Sequence[str] = (), kind: str = "Exec", user: str = "bob", **spec: Any
+    ) -> str:
         """Create a session and report pending approvals as the operator does; return its name."""
         self._sessions += 1
         name = f"session-{self._sessions}"
         self.kubectl("create", "-f", "-", user=user, stdin=manifest(name, **spec))
-        if pending or truncated:
-            self.report(name, [approval(id_, truncated=id_ in truncated) for id_ in (*pending, *truncated)])
+        waiting = (*pending, *truncated)
+        if waiting:
+            self.report(name, [approval(id_, truncated=id_ in truncated, kind=kind) for id_ in waiting])
         return name
 
     def report(self, name: str, pending: list[dict[str, Any]]) -> None:
@@ -112,10 +115,10 @@ def manifest(name: str, *, annotations: dict[str, str] | None = None, **spec: An
     return yaml.safe_dump({**body, "spec": {key: value for key, value in whole.items() if value is not None}})
 
 
-def approval(id_: str, *, truncated: bool = False) -> dict[str, Any]:
+def approval(id_: str, *, truncated: bool = False, kind: str = "Exec") -> dict[str, Any]:
     return {
         "id": id_,
-        "kind": "Exec",
+        "kind": kind,
         "command": "pip install -r requirements.txt",
         "directory": "/workspace",
         "digest": "sha256:" + "0" * 64,

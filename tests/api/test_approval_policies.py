@@ -22,7 +22,9 @@ def annotate(name: str, *annotations: str) -> tuple[str, ...]:
     return ("annotate", "cxs", name, *annotations)
 
 
-@pytest.mark.parametrize("value", ["approve", "abort", "deny", "deny: it would delete the volume"])
+@pytest.mark.parametrize(
+    "value", ["approve", "abort", "deny", "deny: it would delete the volume", "answer: use the other volume"]
+)
 def test_an_approver_decides_and_the_api_server_writes_down_who(cluster: Any, value: str) -> None:
     name = cluster.session(ID)
     cluster.kubectl(*annotate(name, f"{KEY}={value}"), user="alice")
@@ -80,12 +82,16 @@ def test_an_id_that_is_no_longer_pending_is_refused(cluster: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["yes", "approve-session", "Approve", "approve ", "", "deny:", "deny: ", "deny:because", "deny: " + "x" * 257],
+    [
+        *("yes", "approve-session", "Approve", "approve ", "", "deny:", "deny: ", "deny:because", "deny: " + "x" * 257),
+        *("answer", "answer:", "answer: ", "answer:   ", "answer:yes", "Answer: yes", "answer: " + "x" * 2049),
+    ],
 )
 def test_a_value_that_means_nothing_is_refused(cluster: Any, value: str) -> None:
     name = cluster.session(ID)
     message = cluster.refused(*annotate(name, f"{KEY}={value}"), user="alice")
-    assert "the value must be approve, abort, deny or 'deny: reason'" in message
+    assert "the value must be approve, abort, deny, 'deny: reason'" in message
+    assert "or 'answer: text' (at most 2,048 characters)" in message
 
 
 def test_a_value_of_two_lines_is_refused(cluster: Any) -> None:
@@ -94,11 +100,68 @@ def test_a_value_of_two_lines_is_refused(cluster: Any) -> None:
     assert "the value must be" in cluster.refused("patch", "cxs", name, "--type=merge", "-p", patch, user="alice")
 
 
+@pytest.mark.parametrize(
+    "value", ["answer: PostgreSQL", "answer: ja: größer", "answer: " + "é" * 2048, "answer: one\ntwo", "deny", "abort"]
+)
+def test_a_question_is_answered_in_words(cluster: Any, value: str) -> None:
+    name = cluster.session(ID, kind="Question")
+    patch = json.dumps({"metadata": {"annotations": {KEY: value}}})
+    cluster.kubectl("patch", "cxs", name, "--type=merge", "-p", patch, user="alice")
+    annotations = cluster.annotations(name)
+    assert (annotations[KEY], annotations[STAMP]) == (value, "alice")
+
+
+def test_a_question_cannot_be_approved_and_the_cure_is_named(cluster: Any) -> None:
+    name = cluster.session(ID, kind="Question")
+    message = cluster.refused(*annotate(name, f"{KEY}=approve"), user="alice")
+    assert "this is a question, so it cannot be approved: answer it with the value 'answer: text'" in message
+    assert KEY not in cluster.annotations(name)
+
+
+@pytest.mark.parametrize("value", ["answer: yes", "deny"])
+def test_who_may_not_approve_may_not_answer_either(cluster: Any, value: str) -> None:
+    name = cluster.session(ID, kind="Question")
+    assert "user bob may not approve" in cluster.refused(*annotate(name, f"{KEY}={value}"), user="bob")
+
+
+def test_an_answer_cannot_be_changed(cluster: Any) -> None:
+    name = cluster.session(ID, kind="Question")
+    cluster.kubectl(*annotate(name, f"{KEY}=answer: yes"), user="alice")
+    message = cluster.refused(*annotate(name, "--overwrite", f"{KEY}=answer: no"), user="alice")
+    assert "a decision cannot be changed or removed" in message
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "approvals.codex-temporal.dev",
+        "approval.codex-temporal.io",
+        "approve.codex-temporal.dev",
+        "approval.codex-temporal",
+    ],
+)
+def test_a_decision_under_a_mistaken_key_is_refused_and_the_right_key_is_named(cluster: Any, prefix: str) -> None:
+    name = cluster.session(ID)
+    message = cluster.refused(*annotate(name, f"{prefix}/{ID}=approve"), user="alice")
+    assert f"the annotation {prefix}/{ID} decides nothing: the key is approval.codex-temporal.dev/ID" in message
+    assert not cluster.annotations(name)
+
+
+@pytest.mark.parametrize(
+    "key", ["approval.example.com/by", "approvals.codex.example.com/x", "approved", "example.com/approval"]
+)
+def test_other_peoples_keys_about_approving_are_left_alone(cluster: Any, key: str) -> None:
+    name = cluster.session(ID)
+    cluster.kubectl(*annotate(name, f"{key}=yes"), user="bob")
+
+
 def test_what_is_not_shown_whole_cannot_be_approved_but_denied(cluster: Any) -> None:
     name = cluster.session(truncated=[ID])
     message = cluster.refused(*annotate(name, f"{KEY}=approve"), user="alice")
     assert "too long to be shown whole" in message
     cluster.kubectl(*annotate(name, f"{KEY}=deny"), user="alice")
+    question = cluster.session(truncated=[ID], kind="Question")
+    cluster.kubectl(*annotate(question, f"{KEY}=answer: the first"), user="alice")
 
 
 def test_nobody_changes_his_mind(cluster: Any) -> None:

@@ -14,7 +14,7 @@ from codex_api.session import Phase, SessionSpec, SessionStatus
 from codex_cluster.layout import REPOSITORY
 
 Schema = dict[str, Any]
-BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "enum", "default", "required")
+BOUNDS = ("minimum", "maximum", "minLength", "maxLength", "pattern", "enum", "default", "required")
 
 
 def definition() -> Schema:

@@ -42,7 +42,7 @@ def test_every_example_is_accepted(cluster: Any, file: str) -> None:
         ({"promt": "Fix it."}, "spec.promt", "unknown field"),
         ({"model": {"reasoningEffort": "Extreme"}}, "spec.model.reasoningEffort", 'supported values: "Low", "Medium"'),
         ({"model": {"providerRef": {"name": ""}}}, "spec.model.providerRef.name", "at least 1 chars long"),
-        ({"approval": {"policy": "Sometimes"}}, "spec.approval.policy", 'supported values: "Untrusted", "Never"'),
+        ({"approval": {"policy": "Sometimes"}}, "spec.approval.policy", '"Untrusted", "OnRequest", "Never"'),
         ({"approval": {"timeoutSeconds": 0}}, "spec.approval.timeoutSeconds", "greater than or equal to 1"),
         ({"approval": {"timeoutSeconds": 2_592_001}}, "spec.approval.timeoutSeconds", "less than or equal to 2592000"),
         (
@@ -55,6 +55,11 @@ def test_every_example_is_accepted(cluster: Any, file: str) -> None:
         ({"sandbox": {"resources": {"limits": {"gpu": 1}}}}, "spec.sandbox.resources.limits.gpu", "unknown field"),
         ({"limits": {"maxSteps": 10_001}}, "spec.limits.maxSteps", "less than or equal to 10000"),
         ({"limits": {"maxTokens": "many"}}, "spec.limits.maxTokens", "must be of type integer"),
+        ({"limits": {"maxCost": 2.5}}, "spec.limits.maxCost", "must be of type string"),
+        ({"limits": {"maxCost": "-1"}}, "spec.limits.maxCost", "should match"),
+        ({"limits": {"maxCost": "0.0000001"}}, "spec.limits.maxCost", "should match"),
+        ({"limits": {"activeDeadlineSeconds": 0}}, "spec.limits.activeDeadlineSeconds", "greater than or equal to 1"),
+        ({"outputSchema": "object"}, "spec.outputSchema", "must be of type object"),
         ({"lifecycle": {"completeAfterIdleSeconds": -1}}, "spec.lifecycle.completeAfterIdleSeconds", "greater than"),
         ({"operatingMode": "Paused"}, "spec.operatingMode", 'supported values: "Running", "Completed", "Cancelled"'),
     ],
@@ -84,7 +89,10 @@ def test_a_quantity_may_be_written_as_a_number_or_as_text(cluster: Any) -> None:
         ('{"sandbox": {"image": "other"}}', "sandbox"),
         ('{"sandbox": {"network": {"mode": "Internet"}}}', "sandbox"),
         ('{"limits": {"maxTokens": 1000000}}', "limits"),
+        ('{"limits": {"maxCost": "1"}}', "limits"),
+        ('{"limits": {"activeDeadlineSeconds": 5}}', "limits"),
         ('{"lifecycle": {"completeAfterIdleSeconds": 5}}', "lifecycle"),
+        ('{"outputSchema": {"type": "object"}}', "outputSchema"),
     ],
 )
 def test_what_would_not_be_honoured_cannot_be_changed_and_the_cure_is_named(
@@ -96,8 +104,38 @@ def test_what_would_not_be_honoured_cannot_be_changed_and_the_cure_is_named(
     assert "immutable: create a new CodexSession" in message
 
 
+SCHEMA = {"type": "object", "properties": {"lines": {"type": "integer"}}, "required": ["lines"]}
+
+
+@pytest.mark.parametrize(
+    "change", ['{"type": null}', '{"title": "Report"}', '{"properties": {"lines": {"type": "string"}}}', "null"]
+)
+def test_no_part_of_an_output_schema_can_be_changed(cluster: Any, change: str) -> None:
+    name = cluster.session(outputSchema=SCHEMA)
+    patch = f'{{"spec": {{"outputSchema": {change}}}}}'
+    message = cluster.refused("patch", "cxs", name, "--type=merge", "-p", patch, user="carol")
+    assert "spec.outputSchema: Invalid value" in message
+    assert "outputSchema is immutable: create a new CodexSession with the other schema" in message
+    assert cluster.get(name)["spec"]["outputSchema"] == SCHEMA
+    cluster.kubectl("label", "cxs", name, "team=a", user="bob")
+
+
+def test_an_output_schema_of_many_levels_is_kept_as_it_is(cluster: Any) -> None:
+    schema = SCHEMA
+    for level in range(30):
+        schema = {"type": "object", "properties": {f"level{level}": schema}, "additionalProperties": False}
+    stored = cluster.get(cluster.session(outputSchema=schema))["spec"]
+    assert SessionSpec.model_validate(stored).output_schema == schema
+
+
 def test_a_session_can_be_applied_again_unchanged(cluster: Any, session_manifest: Callable[..., str]) -> None:
-    text = session_manifest("applied", model={"name": "gpt-5.4"}, sandbox={"resources": {"limits": {"cpu": 1}}})
+    text = session_manifest(
+        "applied",
+        model={"name": "gpt-5.4"},
+        sandbox={"resources": {"limits": {"cpu": 1}}},
+        limits={"maxCost": "2.50", "activeDeadlineSeconds": 3600},
+        outputSchema=SCHEMA,
+    )
     cluster.kubectl("apply", "-f", "-", user="bob", stdin=text)
     assert "unchanged" in cluster.kubectl("apply", "-f", "-", user="bob", stdin=text)
 

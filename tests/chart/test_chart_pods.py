@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from codex_operator.settings import Settings
+from codex_operator.settings import PreparingSettings, Settings
 from codex_worker.providers import Providers
 from codex_worker.settings import WorkerSettings
 
@@ -132,6 +133,21 @@ def test_the_operator_understands_its_settings(manifests: list[Manifest], monkey
     assert settings.sandbox_isolation == "Required"
 
 
+def test_workers_get_their_certificate_before_anything_is_waited_for(manifests: list[Manifest]) -> None:
+    spec = pod_spec(manifests, "codex-operator")
+    first, operator = spec["initContainers"][0], spec["containers"][0]
+    assert first["command"] == [*operator["command"], "prepare"]
+    assert not first.get("volumeMounts")
+    known = {str(field.validation_alias) for field in PreparingSettings.model_fields.values()}
+    given = {item["name"] for item in first["env"]}
+    assert given <= known
+    assert {"CODEX_CA_SECRET", "CODEX_WORKER_TLS_SECRET", "CODEX_SYSTEM_NAMESPACE"} <= given
+    # Both make, or find, the same Secrets.
+    assert [item for item in operator["env"] if item["name"] in known] == first["env"]
+    volumes = {volume["name"]: volume for volume in pod_spec(manifests, "codex-worker")["volumes"]}
+    assert volumes["tls"]["secret"]["secretName"] == environment(first)["CODEX_WORKER_TLS_SECRET"]
+
+
 def worker_labels(manifests: list[Manifest]) -> dict[str, str]:
     labels: dict[str, str] = deployments(manifests)["codex-worker"]["spec"]["template"]["metadata"]["labels"]
     return labels
@@ -156,6 +172,42 @@ def test_the_worker_reads_the_providers_as_rendered(manifests: list[Manifest]) -
     worker = pod_spec(manifests, "codex-worker")["containers"][0]
     assert str(default.api_key_file) == "/etc/codex/providers/default/api-key"
     assert "/etc/codex/providers/default" in {mount["mountPath"] for mount in worker["volumeMounts"]}
+
+
+MODELS = """
+providers:
+  default:
+    models:
+      gpt-5.4:
+        contextWindow: 1000000
+        prices: {input: "1.25", cachedInput: "0.125", output: "10"}
+      "4": {contextWindow: 8192}
+      other/model:v1: {}
+"""
+
+
+def test_the_worker_reads_what_is_known_of_models(chart: Any, tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(MODELS)
+    rendered = chart.render(chart.own_services, "--values", str(file))
+    config = next(m for m in rendered if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "codex-providers")
+    provider = Providers.model_validate(yaml.safe_load(config["data"]["providers.yaml"])).select("default", "team-a")
+    model = provider.model("gpt-5.4")
+    assert model.context_window == 1_000_000
+    assert model.prices is not None
+    assert [str(price) for price in (model.prices.input, model.prices.cached_input, model.prices.output)] == [
+        "1.25",
+        "0.125",
+        "10",
+    ]
+    assert provider.model("4").context_window == 8192
+    assert provider.model("other/model:v1").prices is None
+
+
+def test_the_scripted_model_of_a_trial_has_a_price(trial: list[Manifest]) -> None:
+    config = next(m for m in trial if m["kind"] == "ConfigMap" and m["metadata"]["name"] == "codex-providers")
+    provider = Providers.model_validate(yaml.safe_load(config["data"]["providers.yaml"])).select("default", "default")
+    assert provider.model(provider.default_model).prices is not None
 
 
 def test_a_changed_provider_rolls_the_workers(chart: Any, own_services: list[Manifest]) -> None:

@@ -43,6 +43,9 @@ def test_one_missing_value_is_named(chart: Any, base: str, values: list[str], mi
         ("approval.admission=sometimes", "'/approval/admission'"),
         ("sandbox.isolation=required", "'/sandbox/isolation'"),
         ("providers.default.url=https://models.example", "'url'"),
+        ("providers.default.models.m.contextWindow=12", "'/providers/default/models/m/contextWindow'"),
+        ("providers.default.models.m.window=100000", "'window'"),
+        ("providers.default.models.m.prices.input=1", "'/providers/default/models/m/prices"),
         ("temporal.address=temporal.example", "'/temporal/address'"),
         ("database.port=0", "'/database/port'"),
         ("images.pullPolicy=Sometimes", "'/images/pullPolicy'"),
@@ -54,6 +57,16 @@ def test_a_value_that_the_schema_does_not_know_is_refused_by_name(chart: Any, va
     assert done.returncode != 0
     assert "don't meet the specifications of the schema" in done.stderr
     assert named in done.stderr
+
+
+@pytest.mark.parametrize("price", ["1.25", "-1", '"1,25"', '"1e-3"', '".5"', '""'])
+def test_a_price_is_a_decimal_number_in_quotes(chart: Any, tmp_path: Path, price: str) -> None:
+    file = tmp_path / "values.yaml"
+    prices = f'{{input: {price}, cachedInput: "0", output: "10"}}'
+    file.write_text(f"providers: {{default: {{models: {{m: {{prices: {prices}}}}}}}}}\n")
+    done = chart.template("--values", str(file), values=chart.own_services)
+    assert done.returncode != 0
+    assert "'/providers/default/models/m/prices/input'" in done.stderr
 
 
 def test_every_object_of_the_schema_refuses_unknown_keys_or_says_what_any_key_holds(chart: Any) -> None:

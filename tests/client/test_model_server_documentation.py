@@ -14,7 +14,7 @@ from codex_client.model_server.testing import ScriptedModel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "model-server.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-PROMPTS = {"tests fail": "The tests fail, why?", "(?i)slow": "Be slow.", None: "Whatever"}
+PROMPTS = {"tests fail": "The tests fail, why?", "(?i)slow": "Be slow.", "a long task": "Do a long task.", None: "Any"}
 
 
 def prompt_for(conversation: Conversation) -> str:
@@ -29,7 +29,11 @@ async def play(model: ScriptedModel, conversation: Conversation, name: str) -> l
         for attempt in range(20):
             try:
                 response = await client.responses.create(
-                    model=name, input=items, include=["reasoning.encrypted_content"], prompt_cache_key="page"
+                    model=name,
+                    input=items,
+                    tools=[{"type": "custom", "name": "apply_patch"}],
+                    include=["reasoning.encrypted_content"],
+                    prompt_cache_key="page",
                 )
             except (openai.APIStatusError, openai.APIConnectionError, ValueError):
                 continue
@@ -37,8 +41,8 @@ async def play(model: ScriptedModel, conversation: Conversation, name: str) -> l
                 continue
             said.append(response.output_text)
             items += [item.to_dict() for item in response.output]
-            calls = [item for item in response.output if item.type == "function_call"]
-            items += [{"type": "function_call_output", "call_id": call.call_id, "output": "done"} for call in calls]
+            calls = [item for item in response.output if item.type in ("function_call", "custom_tool_call")]
+            items += [{"type": f"{call.type}_output", "call_id": call.call_id, "output": "done"} for call in calls]
             items += [] if calls else [{"role": "user", "content": f"Go on, {attempt}."}]
             if len(said) == len(conversation.replies):
                 return said
@@ -46,7 +50,7 @@ async def play(model: ScriptedModel, conversation: Conversation, name: str) -> l
 
 
 def test_the_page_has_examples() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

@@ -1,11 +1,13 @@
 """Scripted failures as they look on the wire."""
 
+import asyncio
 from typing import Any
 
 import openai
 import pytest
 from aiohttp import ClientPayloadError, ClientSession, ServerDisconnectedError, StreamReader
 
+from codex_client.model_server.script_file import ScriptError, parse_script
 from codex_client.model_server.testing import ScriptedModel
 
 
@@ -109,3 +111,60 @@ async def test_a_response_fails_or_ends_incomplete() -> None:
     assert last.type == "response.failed"
     assert last.response.error is not None
     assert last.response.error.message == "Rate limit reached for requests. Please try again in 1.5s."
+
+
+@pytest.mark.parametrize(
+    ("cut", "finished"),
+    [({"after_items": 0}, []), ({"after_items": 1}, ["message"]), ({"after_items": 9}, ["message", "function_call"])],
+)
+async def test_the_connection_is_dropped_after_the_items_asked_for(cut: dict[str, int], finished: list[str]) -> None:
+    reply = {"text": "some words to say", "calls": [{"name": "exec_command"}], "fail": cut}
+    events: list[Any] = []
+
+    async def read(client: openai.AsyncOpenAI) -> None:
+        async for event in await client.responses.create(model="m", input="x", stream=True):
+            events.append(event)  # noqa: PERF401 (what came before the end is looked at)
+
+    async with ScriptedModel(replies=[reply]) as model, client_of(model) as client:
+        with pytest.raises(openai.APIConnectionError):
+            await read(client)
+    assert [event.item.type for event in events if event.type == "response.output_item.done"] == finished
+    assert events[-1].type != "response.completed"
+
+
+async def test_a_server_that_hangs_sends_nothing_more_until_it_drops_the_connection() -> None:
+    reply = {"text": "some words", "fail": {"after_events": 3, "hang_seconds": 30}}
+    async with ScriptedModel(replies=[reply]) as model:
+        body = {"model": "m", "input": "x", "stream": True}
+        async with ClientSession() as http, http.post(f"{model.base_url}/responses", json=body) as answer:
+            for _ in range(3):
+                await event_kind(answer.content)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await answer.content.read()
+
+
+async def test_a_gateway_answers_with_a_page() -> None:
+    async with ScriptedModel(replies=[{"fail": {"status": 502, "html": True}}]) as model:
+        status, headers, text = await ask(model)
+    assert status == 502
+    assert headers["Content-Type"].startswith("text/html")
+    assert "502 Bad Gateway" in text
+
+
+async def test_an_empty_response_is_completed_and_an_unknown_event_stands_among_the_known() -> None:
+    replies = [{"text": "x", "fail": {"garbage": "empty", "times": 1}}]
+    async with ScriptedModel(replies=replies) as model, client_of(model) as client:
+        empty = await client.responses.create(model="m", input="x")
+        model.script(replies=[{"text": "some words", "fail": {"garbage": "unknown"}}])
+        status, _, text = await ask(model)
+    assert (empty.status, empty.output) == ("completed", [])
+    assert status == 200
+    kinds = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event: ")]
+    assert {"keepalive", "response.novelty_0.done", "response.output_text.done", "response.completed"} <= set(kinds)
+
+
+@pytest.mark.parametrize("fault", ["{garbage: html, html: true}", "{status: 500, hang_seconds: 3}"])
+def test_what_belongs_to_another_failure_is_a_mistake(fault: str) -> None:
+    with pytest.raises(ScriptError, match=r"html is the body of a status|hang_seconds needs"):
+        parse_script(f"conversations:\n  - match: always\n    replies: [{{fail: {fault}}}]\n")

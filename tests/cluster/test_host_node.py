@@ -12,7 +12,7 @@ import pytest
 
 from codex_cluster.node_testing import PYTHON_IMAGE, NodeUnderTest, eventually, inventory
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.host_node]
 
 NAMESPACE = "policies"
 PORT = 8080

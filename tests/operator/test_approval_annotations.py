@@ -46,6 +46,8 @@ def test_an_acknowledged_decision_is_not_looked_at_again() -> None:
         ({"t9-c9-unknown": ("approve", "alice")}, BOOK, "ApprovalUnknown"),
         ({ID: ("approve", "")}, BOOK, "ApprovalNotAttributed"),
         ({ID: ("approve", "alice")}, ApprovalBook(frozenset({ID}), truncated=frozenset({ID})), "ApprovalTruncated"),
+        ({ID: ("approve", "alice")}, ApprovalBook(frozenset({ID}), questions=frozenset({ID})), "ApprovalOfQuestion"),
+        ({ID: ("answer: ", "alice")}, BOOK, "ApprovalInvalid"),
     ],
 )
 def test_what_does_not_count_is_told_and_ignored(
@@ -62,21 +64,27 @@ def test_a_truncated_command_can_be_denied() -> None:
     assert plan.decisions == (Decision(ID, DecisionKind.DENY, "too long", "alice"),)
 
 
+@pytest.mark.parametrize("book", [ApprovalBook(frozenset({ID}), questions=frozenset({ID})), BOOK])
+def test_an_answer_is_delivered_with_its_words(book: ApprovalBook) -> None:
+    plan = plan_decisions({ID: ("answer: first; second: both\nthanks", "alice")}, book, stamp_required=True)
+    assert plan.decisions == (Decision(ID, DecisionKind.ANSWER, "first; second: both\nthanks", "alice"),)
+
+
 def test_where_the_cluster_cannot_attribute_decisions_count_without_a_name() -> None:
     plan = plan_decisions({ID: ("approve", "")}, BOOK, stamp_required=False)
     assert plan.decisions == (Decision(ID, DecisionKind.APPROVE, "", ""),)
 
 
-def test_the_book_is_made_of_requests_decisions_and_truncated_calls() -> None:
+def test_the_book_is_made_of_requests_decisions_questions_and_truncated_calls() -> None:
     rows = [
         make_row(RowKind.TOOL_CALL, {"call_id": "B", "approval_id": "b", "truncated": True}),
-        make_row(RowKind.TOOL_CALL, {"call_id": "A", "approval_id": "a", "truncated": False}),
+        make_row(RowKind.TOOL_CALL, {"call_id": "A", "approval_id": "a", "tool": "request_user_input"}),
         make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "a", "call_id": "A"}),
         make_row(RowKind.EVENT, {"type": "ExecApprovalRequest", "approval_id": "b", "call_id": "B"}),
         make_row(RowKind.EVENT, {"type": "ApprovalDecided", "approval_id": "a"}),
         make_row(RowKind.EVENT, {"type": "TurnStarted", "turn": 1}),
     ]
-    assert read_book(rows) == ApprovalBook(frozenset({"a", "b"}), frozenset({"a"}), frozenset({"b"}))
+    assert read_book(rows) == ApprovalBook(*map(frozenset, ({"a", "b"}, {"a"}, {"b"}, {"a"})))
 
 
 @pytest.mark.parametrize("call_id", ["A", "unknown"])

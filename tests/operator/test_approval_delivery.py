@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
@@ -19,17 +21,18 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.temporal]
 ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
 
 
-async def ask(journal: Journal, uid: str, approval_id: str = ID, *, truncated: bool = False) -> None:
+QUESTION = {"tool": "request_user_input", "preview": "Which one? (1) Left"}
+
+
+async def ask(journal: Journal, uid: str, approval_id: str = ID, **call_fields: Any) -> None:
     """Journal what a worker journals when a command needs a decision."""
     call = ToolCallPayload(
+        **{"tool": "exec_command", "preview": "make test", **call_fields},
         call_id=f"call/{approval_id}",
         provider_call_id="x",
         index=0,
-        tool="exec_command",
         classification=Classification.ASK,
         approval_id=approval_id,
-        preview="make test",
-        truncated=truncated,
     )
     event = {
         "type": "ExecApprovalRequest",
@@ -91,6 +94,22 @@ async def test_an_annotation_becomes_a_decision_and_one_signal(
         assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
     standing, _ = (await journal.decisions(uid))[ID]
     assert standing == Decision(ID, DecisionKind.APPROVE, "", "alice")
+
+
+async def test_an_answer_is_journaled_with_its_words_and_signalled_like_any_decision(
+    user: ClusterUser, settings: Settings, journal: Journal, signals: Signals
+) -> None:
+    async with RunningOperator(settings):
+        uid = await user.create_session("x")
+        await eventually(lambda: journal.session(uid), bool)
+        await ask(journal, uid, **QUESTION)
+        status = await eventually(lambda: user.status("x"), lambda s: s.get("pendingApprovals"))
+        (pending,) = status["pendingApprovals"]
+        assert (pending["kind"], pending["command"]) == ("Question", "Which one? (1) Left")
+        await user.decide("x", ID, "answer: The left one,\nplease.")
+        assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
+    standing, _ = (await journal.decisions(uid))[ID]
+    assert standing == Decision(ID, DecisionKind.ANSWER, "The left one,\nplease.", "alice")
 
 
 async def test_the_same_state_seen_again_and_again_is_delivered_once(
@@ -217,6 +236,7 @@ async def test_a_decision_starts_the_workflow_again_where_it_was_lost(
         (ID, "approve", None, "ApprovalNotAttributed"),
         ("t1-c0-unknown", "approve", "alice", "ApprovalUnknown"),
         ("t1-c1-truncated", "approve", "alice", "ApprovalTruncated"),
+        ("t1-c2-question", "approve", "alice", "ApprovalOfQuestion"),
     ],
 )
 async def test_what_the_api_server_should_have_refused_is_told_and_decides_nothing(
@@ -234,6 +254,7 @@ async def test_what_the_api_server_should_have_refused_is_told_and_decides_nothi
         await eventually(lambda: journal.session(uid), bool)
         await ask(journal, uid)
         await ask(journal, uid, "t1-c1-truncated", truncated=True)
+        await ask(journal, uid, "t1-c2-question", **QUESTION)
         await user.decide("x", approval_id, value, stamp)
         events = await eventually(user.events, lambda found: any(e["reason"] == reason for e in found))
     (told,) = (event for event in events if event["reason"] == reason)

@@ -17,6 +17,7 @@ import pytest
 
 from codex_cluster.testing import ApiServer
 from codex_journal.journal import Journal
+from codex_operator import resource_paths
 from codex_operator.testing import ClusterUser, eventually
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.temporal]
@@ -101,11 +102,40 @@ async def test_its_log_is_json_lines(user: ClusterUser, operator: OperatorProces
     assert all({"event", "level", "timestamp"} <= set(json.loads(line)) for line in lines)
 
 
-async def test_it_names_the_setting_that_is_missing() -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("CODEX_")}
+async def run_operator_program(*arguments: str, **environment: str) -> tuple[int | None, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("CODEX_")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "codex_operator", env=environment, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "codex_operator", *arguments),
+        env={**kept, **environment},
+        stderr=asyncio.subprocess.PIPE,
     )
-    _, stderr = await process.communicate()
-    assert process.returncode != 0
-    assert b"CODEX_DATABASE_URL" in stderr
+    _, stderr = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, stderr.decode()
+
+
+async def test_preparing_makes_what_workers_wait_for_and_ends_and_may_be_repeated(
+    user: ClusterUser, api_server: ApiServer
+) -> None:
+    environment = {"KUBECONFIG": str(api_server.kubeconfig()), "CODEX_SYSTEM_NAMESPACE": user.namespace}
+    assert (await run_operator_program("prepare", **environment))[0] == 0
+    made = [
+        await user.api.get(resource_paths.secret(user.namespace, name)) for name in ("codex-ca", "codex-worker-tls")
+    ]
+    assert {"tls.crt", "tls.key", "ca.crt"} <= set(made[1]["data"])
+    assert (await run_operator_program("prepare", **environment))[0] == 0
+    kept = [
+        await user.api.get(resource_paths.secret(user.namespace, name)) for name in ("codex-ca", "codex-worker-tls")
+    ]
+    assert [secret["data"] for secret in kept] == [secret["data"] for secret in made]
+
+
+async def test_an_argument_that_it_does_not_know_is_refused() -> None:
+    returned, said = await run_operator_program("prepair")
+    assert returned == 1
+    assert "usage: codex-temporal-operator [prepare]" in said
+
+
+async def test_it_names_the_setting_that_is_missing() -> None:
+    returned, said = await run_operator_program()
+    assert returned != 0
+    assert "CODEX_DATABASE_URL" in said

@@ -106,15 +106,19 @@ async def test_a_foreign_pod_of_the_next_name_is_passed_over(
     assert {pod["metadata"]["name"] for pod in pods} == {f"{name}-g2", f"{name}-g3"}
 
 
+@pytest.mark.parametrize(
+    ("reason", "phase"),
+    [(conditions.REASON_SESSION_COMPLETED, "Completed"), (conditions.REASON_DEADLINE_EXCEEDED, "Failed")],
+)
 async def test_the_pod_is_removed_when_the_session_is_over(
-    user: ClusterUser, settings: Settings, journal: Journal
+    user: ClusterUser, settings: Settings, journal: Journal, reason: str, phase: str
 ) -> None:
     async with RunningOperator(settings):
         uid = await user.create_session("x")
         await first_pod(user, uid)
-        await journal.close_session(uid, SessionClosedPayload(reason=conditions.REASON_SESSION_COMPLETED))
+        await journal.close_session(uid, SessionClosedPayload(reason=reason))
         await eventually(lambda: user.pods(uid), lambda pods: not pods)
-        status = await eventually(lambda: user.status("x"), lambda s: s["phase"] == "Completed")
+        status = await eventually(lambda: user.status("x"), lambda s: s["phase"] == phase)
     (sandbox,) = (c for c in status["conditions"] if c["type"] == conditions.SANDBOX_READY)
     assert sandbox["reason"] in {conditions.REASON_SANDBOX_REMOVED, conditions.REASON_SANDBOX_STARTING}
 

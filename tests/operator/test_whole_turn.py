@@ -109,3 +109,37 @@ async def test_a_session_told_to_complete_ends_after_its_turn(
     completed = next(c for c in status["conditions"] if c["type"] == conditions.COMPLETED)
     assert (completed["status"], completed["reason"]) == ("True", conditions.REASON_SESSION_COMPLETED)
     assert status["lastMessage"] == "Hello."
+
+
+async def test_an_annotated_answer_reaches_the_model_without_a_sandbox(
+    user: ClusterUser, local_settings: Settings, journal: Journal, temporal: Client
+) -> None:
+    question = {"id": "side", "header": "Side", "question": "Left or right?", "options": []}
+    asks = {"calls": [{"name": "request_user_input", "arguments": {"questions": [question]}}]}
+    async with ScriptedModel(replies=[asks, {"text": "{{last_output}}"}]) as model, RunningOperator(local_settings):
+        worker = make_worker(temporal, journal, task_queue=local_settings.task_queue, base_url=model.base_url)
+        async with worker:
+            await user.create_session("x", "Ask me.")
+            status = await eventually(lambda: user.status("x"), lambda s: s.get("phase") == "AwaitingApproval")
+            (pending,) = status["pendingApprovals"]
+            assert (pending["kind"], pending["command"]) == ("Question", "Side: Left or right?")
+            await user.decide("x", pending["id"], "answer: left")
+            status = await eventually(lambda: user.status("x"), lambda s: s["phase"] == "Idle")
+    assert status["lastMessage"] == '{"answers": {"side": {"answers": ["left"]}}}'
+    decided = next(event for event in status["events"] if event["type"] == "ApprovalDecided")
+    assert decided["summary"].startswith("answered by alice after")
+
+
+async def test_a_session_past_its_deadline_fails_and_says_so(
+    user: ClusterUser, local_settings: Settings, journal: Journal, temporal: Client
+) -> None:
+    async with ScriptedModel(replies=[{"text": "Hello."}]) as model, RunningOperator(local_settings):
+        worker = make_worker(temporal, journal, task_queue=local_settings.task_queue, base_url=model.base_url)
+        async with worker:
+            uid = await user.create_session("x", "Say hello.", limits={"activeDeadlineSeconds": 4})
+            await eventually(lambda: user.status("x"), lambda s: s.get("phase") == "Idle")
+            status = await eventually(lambda: user.status("x"), lambda s: s["phase"] == "Failed")
+            await eventually(lambda: user.pods(uid), lambda pods: not pods)
+    ready = next(c for c in status["conditions"] if c["type"] == conditions.READY)
+    assert ready["reason"] == conditions.REASON_DEADLINE_EXCEEDED
+    assert status["lastMessage"] == "Hello."

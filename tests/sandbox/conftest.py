@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -78,3 +81,13 @@ def logged() -> Callable[[LocalSandbox, str], Awaitable[None]]:
                 await asyncio.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> str:
+    """Return the path of bwrap, installed where we may and it is missing."""
+    if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-y", "-q", "bubblewrap"], check=True, capture_output=True)
+    found = shutil.which("bwrap")
+    assert found is not None, "these tests need bubblewrap: install the package `bubblewrap`"
+    return found

@@ -21,6 +21,15 @@ def test_output_that_fits_is_reported_whole(written: list[bytes]) -> None:
     assert taken.omitted_at is None
 
 
+@given(st.lists(st.sampled_from([b"a", b"\n", b"bc\nd", b""]), max_size=12), st.integers(0, 8))
+def test_lines_are_counted_also_where_they_are_not_kept(written: list[bytes], capacity: int) -> None:
+    buffer = OutputBuffer(capacity)
+    for data in written:
+        buffer.append(data)
+    assert buffer.take(4, final=True).lines == len(b"".join(written).splitlines())
+    assert buffer.take(4, final=True).lines == 0
+
+
 @given(st.text(max_size=60), st.lists(st.integers(0, 240), max_size=8))
 def test_reports_in_pieces_never_break_a_character(text: str, cuts: list[int]) -> None:
     data = text.encode()

@@ -73,6 +73,9 @@ async def test_the_zipapp_runs_commands(python: str, zipapp: Path, authority: Te
         assert await client.stop(turn_prefix="t1.") == 0
         ended = await client.write(characters(client, "t2.s1.c1", asking.process))
         assert ended.signal in ("SIGTERM", "SIGHUP")
+        patch = "*** Begin Patch\n*** Add File: n\n+a\n*** End Patch"
+        patched = await client.start(command(client, "t2.s1.c2", "codex-apply-patch", stdin=patch))
+        assert (patched.output, patched.exit_code) == ("Success. Updated the following files:\nA n\n", 0)
         assert await sandbox.stop() == 0
         assert "Traceback" not in sandbox.log.read_text()
 
@@ -81,7 +84,7 @@ def test_the_oldest_supported_python_can_parse_every_module() -> None:
     for module in build_zipapp.MODULES:
         source = (PACKAGE / f"{module}.py").read_text()
         tree = ast.parse(source, feature_version=OLDEST)
-        assert "from __future__ import annotations" in source or module == "__init__"
+        assert "from __future__ import annotations" in source or module.endswith("__init__")
         names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg is not None}
@@ -98,8 +101,23 @@ def test_the_zipapp_needs_nothing_but_the_standard_library(zipapp: Path) -> None
     asked = [sys.executable, "-I", "-S", "-c", script, str(zipapp)]
     output = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
     assert output[0] == "codex_sandbox"
-    packed = {f"codex_sandbox.{module}" for module in build_zipapp.MODULES if module != "__init__"}
-    assert set(output[1].split()) == packed
+    # The patch program runs in a process of its own and costs the supervisor nothing.
+    needed = {f"codex_sandbox.{module}" for module in build_zipapp.SUPERVISOR_MODULES if module != "__init__"}
+    assert set(output[1].split()) == needed
+
+
+def test_the_patch_program_needs_nothing_but_the_standard_library(zipapp: Path) -> None:
+    script = (
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); import codex_sandbox.apply_patch;"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}"
+        " - set(sys.stdlib_module_names)))"
+        ";print(*sorted(name for name in sys.modules if name.startswith('codex_sandbox.')))"
+    )
+    asked = [sys.executable, "-I", "-S", "-c", script, str(zipapp)]
+    output = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert output[0] == "codex_sandbox"
+    needed = {f"codex_sandbox.{module}".replace("/", ".") for module in build_zipapp.PATCH_MODULES}
+    assert set(output[1].split()) == {module.removesuffix(".__init__") for module in needed}
 
 
 def test_the_zipapp_has_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -117,11 +135,12 @@ def test_the_zipapp_has_the_same_bytes_every_time(tmp_path: Path) -> None:
         (["--listen", "tcp://0.0.0.0:7443"], "needs --certificate, --key and --ca"),
         (["--listen", "0.0.0.0:7443"], "neither tcp://ADDRESS:PORT nor unix:///PATH"),
         (["--listen", "unix:///tmp/x", "--probe", "api-server=kubernetes:443"], "does not appear to be an IPv4"),
+        (["--listen", "unix:///tmp/x", "--exit-with-parent"], "needs a pipe or a socket as standard input"),
         ([], "--listen"),
     ],
 )
 def test_wrong_arguments_are_explained(zipapp: Path, arguments: list[str], complaint: str) -> None:
     started = [sys.executable, str(zipapp), *arguments, "--session", "x", "--generation", "1", "--workspace", "."]
-    result = subprocess.run(started, capture_output=True, text=True, check=False, timeout=20)
+    result = subprocess.run(started, capture_output=True, text=True, check=False, timeout=20, stdin=subprocess.DEVNULL)
     assert result.returncode == 2
     assert complaint in " ".join(result.stderr.split())

@@ -16,6 +16,7 @@ from typing import Any
 from codex_api import names
 from codex_api.approvals import DecisionKind
 from codex_api.rows import Delivery, SandboxAddressPayload, SessionSettings
+from codex_api.session import ApprovalPolicy
 from codex_client.model_server.testing import ScriptedModel
 from codex_journal.testing import sqlite_journal
 from codex_sandbox.testing import LocalSandbox
@@ -53,8 +54,22 @@ async def second_turn_and_shutdown(driver: SessionDriver) -> None:
     await driver.handle.result()
 
 
+async def compaction_between_turns(driver: SessionDriver) -> None:
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("Again.", Delivery.QUEUE)
+    await driver.wait_for_end(2)
+
+
+async def end_of_the_session(driver: SessionDriver) -> None:
+    await driver.handle.result()
+
+
 Person = Callable[[SessionDriver], Awaitable[None]]
 DONE = {"text": "Done."}
+PATCH = {"name": "apply_patch", "input": "*** Begin Patch\n*** Add File: x\n+x\n*** End Patch\n"}
+PLAN = {"name": "update_plan", "arguments": {"plan": [{"step": "x", "status": "completed"}]}}
+QUESTION = {"id": "q", "header": "Q", "question": "Which?", "options": [{"label": "a", "description": "A"}]}
 SCENARIOS: dict[str, tuple[list[dict[str, Any]], Person]] = {
     "model-only-turn": ([DONE], wait),
     "two-turns-and-shutdown": ([DONE, DONE], second_turn_and_shutdown),
@@ -66,8 +81,28 @@ SCENARIOS: dict[str, tuple[list[dict[str, Any]], Person]] = {
         [{"calls": [command("ls"), command("touch x"), command("touch y")]}, DONE],
         lambda driver: approve_all(driver, 2),
     ),
+    "serial-calls": (
+        [{"calls": [command("ls"), PATCH, command("cat x"), PLAN]}, DONE],
+        lambda driver: approve_all(driver, 1),
+    ),
+    "answered": (
+        [{"calls": [{"name": "request_user_input", "arguments": {"questions": [QUESTION]}}]}, DONE],
+        lambda driver: approve_all(driver, 1, DecisionKind.ANSWER),
+    ),
     "interrupted": ([{"calls": [command("tail -f /dev/null", yield_time_ms=30000)]}, DONE], interrupt),
     "failed": ([{"fail": {"status": 400, "message": "no"}}], wait),
+    "compacted": ([{"text": "One."}, {"text": "A summary, and an answer."}, DONE], compaction_between_turns),
+    "deadline-in-a-turn": (
+        [{"calls": [command("tail -f /dev/null", yield_time_ms=30000)]}, DONE],
+        end_of_the_session,
+    ),
+    "deadline-while-asked": ([{"calls": [command("touch x")]}, DONE], end_of_the_session),
+    "deadline-while-idle": ([DONE], end_of_the_session),
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "deadline-in-a-turn": {"active_deadline_seconds": 3, "approval_policy": ApprovalPolicy.NEVER},
+    "deadline-while-asked": {"active_deadline_seconds": 3},
+    "deadline-while-idle": {"active_deadline_seconds": 3},
 }
 
 
@@ -82,7 +117,7 @@ async def record(name: str, replies: list[dict[str, Any]], person: Person, clien
     with tempfile.TemporaryDirectory() as folder:
         queue = f"record-{uuid.uuid4()}"
         async with sqlite_journal(Path(folder) / "journal.db") as journal, ScriptedModel(replies=replies) as model:
-            settings = SessionSettings(isolation_required=False)
+            settings = SessionSettings(isolation_required=False, **SETTINGS.get(name, {}))
             driver = SessionDriver(client=client, journal=journal, task_queue=queue, settings=settings)
             async with LocalSandbox(session=driver.session) as sandbox:
                 workspace = {"workspace": str(sandbox.workspace)}

@@ -10,6 +10,7 @@ import pytest_asyncio
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from codex_api import names
 from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind
 from codex_client.model_server.testing import ScriptedModel
@@ -96,3 +97,26 @@ async def is_idle(driver: SessionDriver) -> bool:
     events = await driver.events()
     ended = sum(event["type"] in ("TurnComplete", "TurnAborted", "TurnFailed") for event in events)
     return ended == sum(event["type"] == "TurnStarted" for event in events)
+
+
+async def test_a_request_for_compaction_survives_a_continuation(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+) -> None:
+    replies = [*[command("ls") for _ in range(8)], {"text": "One.", "delay_seconds": 1}, {"text": "Two."}]
+    model.script(conversations=[{"match": "always", "compaction": {"text": "All of it."}, "replies": replies}])
+    await open_session("Go.")
+    while len(model.requests) < 9:
+        await asyncio.sleep(0.02)
+    during = (await driver.handle.describe()).run_id
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.wait_for_end(1)
+    while (await driver.handle.describe()).run_id == during:
+        await asyncio.sleep(0.02)
+    assert await driver.rows(RowKind.COMPACTION) == []
+    await driver.say("And now?")
+    assert (await driver.wait_for_end(2))["last_agent_message"] == "Two."
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["requested"]

@@ -148,7 +148,7 @@ async def test_a_message_during_a_turn_reaches_the_next_model_call(
     await driver.say("Also say please.")
     await driver.wait_for_end()
     texts = [item["content"][0]["text"] for item in model.requests[-1].body["input"] if item.get("role") == "user"]
-    assert texts == ["Wait a second.", "Also say please."]
+    assert texts[-2:] == ["Wait a second.", "Also say please."]
     assert len(await driver.events("TurnStarted")) == 1
 
 
@@ -172,6 +172,8 @@ async def test_an_interrupt_kills_the_command_and_tells_the_model(
     assert (await (await sandbox.client()).health()).live_processes == 0
     await driver.say("Go on.")
     await driver.wait_for_end(2)
+    # The killed command returns before its activity hears of the interrupt: even so the model is not asked about it.
+    assert len(model.requests) == 2
     conversation = str(model.requests[-1].body["input"])
     assert "<turn_aborted>" in conversation
     # Either the end of the turn answers for the command, or the killed command does.

@@ -16,19 +16,12 @@ from prometheus_client.process_collector import ProcessCollector
 from codex_journal.errors import JournalError
 from codex_journal.journal import Journal
 from codex_sandbox.tls import TlsFiles
-from codex_worker.activities.model import ModelActivities
-from codex_worker.activities.session import SessionActivities
-from codex_worker.activities.tools import ToolActivities
-from codex_worker.execution import Executor
+from codex_worker.assembly import assemble_worker
 from codex_worker.health import HealthServer
 from codex_worker.log_setup import configure_logging
-from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Provider, Providers
-from codex_worker.responses.client import ResponsesModel
-from codex_worker.sandboxes import Sandboxes
 from codex_worker.settings import WorkerSettings
-from codex_worker.transcript import Transcripts
-from codex_worker.worker import build_worker, connect
+from codex_worker.worker import connect
 
 RETRY_SECONDS = 1.0
 
@@ -46,7 +39,7 @@ def providers_of(settings: WorkerSettings) -> Providers:
     return Providers(providers={"default": provider})
 
 
-async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: HealthServer) -> None:
+async def serve(settings: WorkerSettings, registry: CollectorRegistry, health: HealthServer) -> None:
     """Run the worker until SIGTERM or SIGINT; what it holds is handed over to other workers."""
     stop = asyncio.Event()
     ticking = asyncio.create_task(health.tick())
@@ -59,17 +52,14 @@ async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: Health
     tls = None
     if folder := settings.codex_tls_directory:
         tls = TlsFiles(certificate=str(folder / "tls.crt"), key=str(folder / "tls.key"), ca=str(folder / "ca.crt"))
-    transcripts = Transcripts(journal)
-    sandboxes = Sandboxes(journal, tls)
-    executor = Executor(journal, transcripts, sandboxes, metrics)
-    model = ResponsesModel()
     client = await _until_up("Temporal", lambda: connect(settings.temporal_address, settings.temporal_namespace))
-    worker = build_worker(
+    worker = assemble_worker(
         client,
+        journal,
         task_queue=settings.codex_task_queue,
-        session=SessionActivities(journal, transcripts, metrics),
-        model=ModelActivities(journal, transcripts, providers_of(settings), model, executor, metrics),
-        tools=ToolActivities(journal, transcripts, executor, sandboxes),
+        providers=providers_of(settings),
+        registry=registry,
+        tls=tls,
         max_concurrent_activities=settings.codex_max_concurrent_activities,
         max_cached_workflows=settings.codex_max_cached_workflows,
     )
@@ -79,8 +69,6 @@ async def serve(settings: WorkerSettings, metrics: WorkerMetrics, health: Health
         await stop.wait()
         health.set_ready(False)
         log.info("worker stopping: running steps are handed over")
-    await sandboxes.close()
-    await model.close()
     await journal.close()
     ticking.cancel()
 
@@ -104,7 +92,7 @@ def main() -> None:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     health = HealthServer(settings.metrics_port, registry)
-    asyncio.run(serve(settings, WorkerMetrics(registry), health))
+    asyncio.run(serve(settings, registry, health))
 
 
 if __name__ == "__main__":

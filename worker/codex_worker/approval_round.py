@@ -1,4 +1,7 @@
-"""One reply of the model in which something waits for a person: every open call becomes a ``tool_exec``."""
+"""One reply of the model in which something waits for a person: every open call becomes a ``tool_exec``.
+
+A call starts once nobody has to be asked about it any more and the calls it has to wait for are over.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ from codex_api.rows import Classification, SessionSettings
 from codex_api.session import OnTimeout
 from codex_api.workflow_payloads import CallSummary, ResolveApprovalsInput
 from codex_worker import calls
+from codex_worker.call_order import due_calls
 from codex_worker.entropy import TemporalClock
 from codex_worker.errors import TurnEnding
+from codex_worker.tools.catalogue import lets_run
 from codex_worker.turn_clock import TurnClock
 
 MAX_OPEN_APPROVALS = 8  # what a person can oversee, and what fits into the status
@@ -36,9 +41,14 @@ class ApprovalRound:
     """Approval id → seconds since the epoch; filled by an earlier run where that asked already."""
     signals: int = 0
     _handled: int = 0
+    _calls: Sequence[CallSummary] = ()
     _waiting: list[CallSummary] = field(default_factory=list)
+    """To be asked for, in call order."""
     _pending: dict[str, CallSummary] = field(default_factory=dict)
-    _running: list[asyncio.Task[None]] = field(default_factory=list)
+    """Asked for, by approval id."""
+    _refused: set[str] = field(default_factory=set)
+    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """By call id; finished ones too."""
     _clock: TemporalClock = field(default_factory=TemporalClock)
 
     def wake(self) -> None:
@@ -46,11 +56,10 @@ class ApprovalRound:
         self.signals += 1
 
     async def run(self, open_calls: Sequence[CallSummary]) -> None:
+        self._calls = open_calls
         self._waiting = [call for call in open_calls if call.classification is Classification.ASK]
         try:
-            for call in open_calls:
-                if call.classification is Classification.AUTOMATIC:
-                    self._start(call)
+            self._start_due()
             asked_before = [call for call in self._waiting if call.approval_id in self.requested_at]
             self._waiting = [call for call in self._waiting if call.approval_id not in self.requested_at]
             if asked_before:
@@ -60,15 +69,41 @@ class ApprovalRound:
                 await self._ask()
                 await self._wait_for_a_decision()
                 await self._resolve_what_is_due()
-            await asyncio.gather(*self._running)
+            await self._run_the_rest()
         except (asyncio.CancelledError, Exception):
             # Not finally: that would also run when a cached workflow is thrown away, outside its event loop.
-            for task in self._running:
+            for task in self._running.values():
                 task.cancel()
             raise
 
-    def _start(self, call: CallSummary) -> None:
-        self._running.append(asyncio.create_task(self._execute(call)))
+    def _start_due(self) -> None:
+        """Start, in call order, what is let run and has nothing before it to wait for."""
+        finished = {call_id for call_id, task in self._running.items() if task.done()}
+        due = due_calls(
+            self._calls,
+            undecided={call.call_id for call in (*self._waiting, *self._pending.values())},
+            started=self._running,
+            settled=finished | self._refused,
+        )
+        for call in due:
+            self._running[call.call_id] = asyncio.create_task(self._execute(call))
+
+    def _unfinished(self) -> int:
+        return sum(not task.done() for task in self._running.values())
+
+    def _raise_failures(self) -> None:
+        for task in self._running.values():
+            if task.done():
+                task.result()
+
+    async def _run_the_rest(self) -> None:
+        """Start and finish what had to wait for other calls."""
+        self._start_due()
+        while running := [task for task in self._running.values() if not task.done()]:
+            await workflow.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            self._raise_failures()
+            self._start_due()
+        self._raise_failures()
 
     async def _execute(self, call: CallSummary) -> None:
         await calls.tool_exec(self.session, call.call_id, call.preview)
@@ -97,21 +132,20 @@ class ApprovalRound:
 
     async def _wait_for_a_decision(self) -> None:
         """Return when a signal came, an approval expired, or a running call finished or failed."""
-        running = sum(not task.done() for task in self._running)
+        running = self._unfinished()
         now = self._clock.timestamp()
         if not running:
             self.turn_clock.pause(now)
         soonest = min(self.requested_at[approval] for approval in self._pending)
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self.signals > self._handled or sum(not task.done() for task in self._running) < running,
+                lambda: self.signals > self._handled or self._unfinished() < running,
                 timeout=max(0.0, soonest + self.settings.approval_timeout_seconds - now),
                 timeout_summary="approval expires",
             )
         self.turn_clock.resume(self._clock.timestamp())
-        for task in self._running:
-            if task.done():
-                task.result()
+        self._raise_failures()
+        self._start_due()
 
     async def _resolve_what_is_due(self) -> None:
         expired = self._expired()
@@ -138,9 +172,11 @@ class ApprovalRound:
             call = self._pending.pop(resolved.approval_id, None)
             if call is None:
                 continue
-            if resolved.decision is DecisionKind.APPROVE:
-                self._start(call)
-            elif resolved.decision is DecisionKind.ABORT or (
+            if lets_run(call.tool, resolved.decision):
+                self._start_due()
+                continue
+            self._refused.add(call.call_id)
+            if resolved.decision is DecisionKind.ABORT or (
                 resolved.decision is DecisionKind.EXPIRE and self.settings.approval_on_timeout is OnTimeout.ABORT
             ):
                 raise TurnEnding(
@@ -150,3 +186,5 @@ class ApprovalRound:
                         message=f"approval {resolved.approval_id}: {resolved.decision.value}",
                     )
                 )
+        # What was refused may have held up what comes after it.
+        self._start_due()

@@ -8,6 +8,7 @@ from codex_api.events import TurnEnd
 TURN_FAILED = "TurnFailed"
 TURN_ABORTED = "TurnAborted"
 SESSION_CLOSED = "SessionClosed"
+TURN_STOPPING = "TurnStopping"
 SANDBOX_NOT_READY = "SandboxNotReady"
 MODEL_RETRY = "ModelRetry"
 WRONG_STEP = "WrongStep"

@@ -11,6 +11,7 @@ from codex_api.events import (
     SandboxReset,
     TurnAborted,
     TurnComplete,
+    TurnDiff,
     TurnFailed,
     TurnStarted,
 )
@@ -56,6 +57,6 @@ def _agrees(event: AnyEvent, transcript: Transcript) -> bool:
             return asked and call is not None and call.approval_id == event.approval_id
         case SandboxReset() | TurnComplete() | TurnAborted() | TurnFailed():
             return 0 < event.turn <= transcript.turn
-        case ApprovalDecided():
+        case ApprovalDecided() | TurnDiff():
             return False
     return True

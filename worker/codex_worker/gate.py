@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from codex_api.approvals import Decision, DecisionKind, approval_id
-from codex_api.rows import Classification, ToolCallPayload
+from codex_api.rows import Classification, SessionSettings, ToolCallPayload
 from codex_api.session import ApprovalPolicy
-from codex_sandbox.digest import command_digest, write_digest
+from codex_worker.tools import outcomes
+from codex_worker.tools.catalogue import REQUEST_USER_INPUT, lets_run
+from codex_worker.tools.digests import digest_of
 
 
 class NotAllowed(Exception):
@@ -27,16 +29,23 @@ def require_allowed(call: ToolCallPayload, *, session: str, policy: ApprovalPoli
     expected = approval_id(session, call.nonce, call.digest, 0, 0)
     if _hash_of(call.approval_id) != _hash_of(expected):
         raise NotAllowed("the approval id does not belong to what would run")
-    if decision is None or decision.kind is not DecisionKind.APPROVE:
+    if decision is None or not lets_run(call.tool, decision.kind):
         raise NotAllowed("no person approved this call")
 
 
-def digest_of(call: ToolCallPayload) -> str:
-    """Return the digest of what the call would execute, computed anew from its arguments."""
-    if call.argv:
-        return command_digest(call.argv, call.directory, call.stdin, call.environment, call.tty)
-    process = call.arguments.get("session_id")
-    return write_digest(process if isinstance(process, int) else -1, str(call.arguments.get("chars", "")))
+def told_instead(call: ToolCallPayload, settings: SessionSettings, decision: Decision | None) -> tuple[str, str]:
+    """Return what the model reads of a call that was not let run, and the outcome of its result."""
+    question = call.tool == REQUEST_USER_INPUT
+    match decision.kind if decision is not None else None:
+        case DecisionKind.EXPIRE:
+            told = outcomes.unanswered if question else outcomes.expired
+            return told(settings.approval_timeout_seconds), "expired"
+        case DecisionKind.DENY | DecisionKind.ANSWER:
+            assert decision is not None
+            return (outcomes.declined if question else outcomes.denied)(decision.reason), "denied"
+        case DecisionKind.APPROVE if question:
+            return outcomes.declined(), "denied"
+    return outcomes.failed("the call was not allowed to run"), "refused"
 
 
 def _hash_of(identity: str) -> str:

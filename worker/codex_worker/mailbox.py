@@ -15,6 +15,8 @@ class Mailbox:
         self._waiting: dict[int, MessageSignal] = {}
         self._admitted: set[int] = set()
         self._known_seq = 0
+        self.compaction_requested = False
+        """Somebody asked for it; the next model call does it."""
 
     def receive(self, message: MessageSignal) -> None:
         """Take a signal's message unless it is admitted already."""

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from codex_worker.errors import MissingProviderKey, UnknownProvider
 
 EVERY_NAMESPACE = "*"
+_CONFIG = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+def _decimal_text(value: object) -> object:
+    """Refuse a number: a YAML float has lost its digits already."""
+    if isinstance(value, float | int):
+        raise ValueError("is a number; write it in quotes, as a decimal string")
+    return value
+
+
+Price = Annotated[Decimal, BeforeValidator(_decimal_text), Field(ge=0, allow_inf_nan=False)]
+
+
+class Prices(BaseModel):
+    """Per million tokens, in a currency of the platform's choice; spec.limits.maxCost counts in the same."""
+
+    model_config = _CONFIG
+
+    input: Price
+    cached_input: Price
+    output: Price
+
+
+class ModelSettings(BaseModel):
+    """What the platform knows better of a model than its name tells."""
+
+    model_config = _CONFIG
+
+    context_window: int | None = Field(default=None, ge=1024)
+    """Tokens of input and output together."""
+    prices: Prices | None = None
 
 
 class Provider(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = _CONFIG
 
     base_url: str
     api_key_file: Path | None = None
@@ -23,6 +56,11 @@ class Provider(BaseModel):
     """Only from the environment of a local worker, never from the file."""
     default_model: str = "gpt-4o"
     namespaces: list[str] = [EVERY_NAMESPACE]
+    models: dict[str, ModelSettings] = {}
+    """By the model's exact name."""
+
+    def model(self, name: str) -> ModelSettings:
+        return self.models.get(name, ModelSettings())
 
     def key(self) -> str:
         """Return the API key; raises MissingProviderKey."""

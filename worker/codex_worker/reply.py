@@ -21,8 +21,10 @@ from codex_api.rows import (
 )
 from codex_api.workflow_payloads import CallSummary, ModelCallReply
 from codex_journal.rows import NewRow, Row
-from codex_worker.tools.output import function_call_output
-from codex_worker.tools.prepare import CallContext, prepare_reply
+from codex_worker.items import user_message_item
+from codex_worker.tools.call_context import CallContext
+from codex_worker.tools.output import Output, call_output
+from codex_worker.tools.prepare import prepare_reply
 from codex_worker.transcript import REPLY_CLAIM_SUFFIX
 
 OPEN_CLASSIFICATIONS = (Classification.AUTOMATIC, Classification.ASK)
@@ -32,10 +34,6 @@ MESSAGE_CHARACTERS = 1_000
 
 def reply_claim(turn: int, step: int) -> str:
     return step_label(turn, step) + REPLY_CLAIM_SUFFIX
-
-
-def user_message_item(text: str) -> dict[str, Any]:
-    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
 
 
 def admission_rows(messages: Mapping[int, MessagePayload], turn: int, step: int) -> list[NewRow]:
@@ -56,9 +54,9 @@ def result_row(result: ToolResultPayload, turn: int, step: int, index: int) -> N
     return NewRow(RowKind.TOOL_RESULT, result.model_dump(), turn, step, POSITION_OUTPUT + index)
 
 
-def output_of(call: ToolCallPayload, text: str) -> dict[str, Any]:
+def output_of(call: ToolCallPayload, output: Output) -> dict[str, Any]:
     """Return the item that answers a call."""
-    return function_call_output(call.provider_call_id, text)
+    return call_output(call.provider_call_id, output, custom=call.custom)
 
 
 def reply_rows(
@@ -67,10 +65,14 @@ def reply_rows(
     messages: Mapping[int, MessagePayload],
     items: Sequence[dict[str, Any]],
     usage: UsagePayload,
+    context_rows: Sequence[NewRow] = (),
 ) -> list[NewRow]:
-    """Return all rows of a step: admitted messages, items, calls as judged, outputs of calls that cannot run, usage."""
+    """Return all rows of a step in the order of the conversation, its usage last.
+
+    ``context_rows``, admitted messages, items, calls as judged, outputs of calls that cannot run.
+    """
     turn, step = context.turn, context.step
-    rows = admission_rows(messages, turn, step)
+    rows = [*context_rows, *admission_rows(messages, turn, step)]
     rows += [
         NewRow(RowKind.ITEM, ItemPayload(item=item).model_dump(), turn, step, POSITION_ITEM + ordinal)
         for ordinal, item in enumerate(items)
@@ -91,6 +93,7 @@ def summarize_call(call: ToolCallPayload) -> CallSummary:
         digest=call.digest,
         preview=call.preview[:PREVIEW_CHARACTERS],
         classification=call.classification,
+        serial=call.serial,
         approval_id=call.approval_id,
     )
 

@@ -2,51 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
-from codex_api.rows import MessagePayload, SessionSettings
-from codex_worker.providers import Provider
-from codex_worker.reply import user_message_item
+from codex_api.rows import SessionSettings
+from codex_journal.rows import SessionRecord
+from codex_worker.budget import output_allowance
+from codex_worker.compaction import compaction_prompt
+from codex_worker.model_families import ModelFamily, family_of, prompt_text
+from codex_worker.providers import Prices, Provider, Providers
 from codex_worker.responses.request import ModelRequest
+from codex_worker.token_estimates import BYTES_PER_TOKEN, item_tokens
 from codex_worker.tools.schemas import tool_definitions
 from codex_worker.transcript import Transcript
 
+SCHEMA_NAME = "codex_output_schema"
 
-@cache
-def base_instructions() -> str:
-    return resources.files("codex_worker.prompts").joinpath("base_instructions.md").read_text()
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which model a session asks, and what is known of it."""
+
+    provider: Provider
+    model: str
+    family: ModelFamily
+    context_window: int
+    prices: Prices | None
+
+    @property
+    def label(self) -> str | None:
+        """The model's name where it is the platform's own, which metrics may carry: a tenant may write anything."""
+        return self.model if self.model == self.provider.default_model or self.model in self.provider.models else None
+
+
+def target_of(providers: Providers, record: SessionRecord) -> Target:
+    """Return the session's model; raises UnknownProvider."""
+    provider = providers.select(record.settings.provider, record.namespace)
+    model = record.settings.model or provider.default_model
+    family, known = family_of(model), provider.model(model)
+    return Target(provider, model, family, known.context_window or family.context_window, known.prices)
+
+
+def request_tokens(transcript: Transcript, target: Target, added: Sequence[Item]) -> int:
+    """Estimate the size of a request that adds items to the conversation."""
+    tokens, complete = transcript.active_tokens()
+    if not complete:
+        tokens += _fixed_tokens(target.family)
+    return tokens + sum(map(item_tokens, added))
 
 
 def model_request(
-    *,
-    session: str,
-    settings: SessionSettings,
-    provider: Provider,
-    transcript: Transcript,
-    messages: Mapping[int, MessagePayload],
+    record: SessionRecord, target: Target, transcript: Transcript, added: Sequence[Item], tokens: int
 ) -> ModelRequest:
-    """Build the request: stored items first, newly admitted messages last, so that the prefix stays cached.
+    """Build a step's request: stored items first, what is ``added`` last, so that the prefix stays cached.
 
-    Raises MissingProviderKey.
+    ``tokens`` is its estimated size. Raises MissingProviderKey.
     """
-    items: list[dict[str, Any]] = transcript.items()
-    items += [user_message_item(message.text) for _, message in sorted(messages.items())]
+    settings = record.settings
     return ModelRequest(
-        base_url=provider.base_url,
-        api_key=provider.key(),
-        session=session,
-        model=settings.model or provider.default_model,
-        instructions=base_instructions(),
-        input=items,
-        tools=_tools(),
+        base_url=target.provider.base_url,
+        api_key=target.provider.key(),
+        session=record.session,
+        model=target.model,
+        instructions=prompt_text(target.family.instructions),
+        input=[*transcript.items(), *added],
+        tools=_tools(target.family.freeform_patch),
         reasoning_effort=settings.reasoning_effort.value if settings.reasoning_effort else None,
-        max_output_tokens=settings.max_tokens - transcript.tokens,
+        reasoning_summary="auto" if target.family.reasoning_summaries else None,
+        encrypted_reasoning=target.family.encrypted_reasoning,
+        max_output_tokens=output_allowance(settings, transcript.spent, tokens, target.prices),
+        text_format=text_format(settings),
     )
 
 
+def compaction_request(
+    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item]
+) -> ModelRequest:
+    """Build the request for a summary of ``items``: the same instructions, no tools. Raises MissingProviderKey."""
+    tokens = sum(map(item_tokens, items))
+    return ModelRequest(
+        base_url=target.provider.base_url,
+        api_key=target.provider.key(),
+        session=record.session,
+        model=target.model,
+        instructions=prompt_text(target.family.instructions),
+        input=[*items, compaction_prompt()],
+        reasoning_effort=record.settings.reasoning_effort.value if record.settings.reasoning_effort else None,
+        encrypted_reasoning=target.family.encrypted_reasoning,
+        max_output_tokens=output_allowance(record.settings, transcript.spent, tokens, target.prices),
+    )
+
+
+def text_format(settings: SessionSettings) -> dict[str, Any] | None:
+    """Return the API's text.format for the session's output schema."""
+    if settings.output_schema is None:
+        return None
+    return {"type": "json_schema", "strict": True, "name": SCHEMA_NAME, "schema": settings.output_schema}
+
+
 @cache
-def _tools() -> list[dict[str, Any]]:
-    return tool_definitions()
+def _tools(freeform_patch: bool) -> list[dict[str, Any]]:
+    return tool_definitions(freeform_patch)
+
+
+@cache
+def _fixed_tokens(family: ModelFamily) -> int:
+    instructions = len(prompt_text(family.instructions)) // BYTES_PER_TOKEN
+    return instructions + sum(map(item_tokens, _tools(family.freeform_patch)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from codex_api.conditions import (
     REASON_SANDBOX_STARTING,
     REASON_SANDBOX_UNREACHABLE,
 )
+from codex_api.events import SANDBOX_RESET
 from codex_api.rows import RowKind, SandboxAddressPayload, SandboxReportPayload, SessionSettings
 from codex_api.session import NetworkMode
 from codex_journal.errors import SessionClosed
@@ -28,7 +30,7 @@ from codex_sandbox.tls import TlsFiles
 
 WAIT_FOR_SANDBOX_SECONDS = 5.0  # longer would hold an activity slot that others could use
 POLL_SECONDS = 0.1
-RESET_EVENT = "SandboxReset"
+BORROW_SECONDS = 0.3  # what a model call may wait for something it can do without
 MAX_SESSIONS = 256
 
 
@@ -96,18 +98,44 @@ class Sandboxes:
             connections.users -= 1
             await self._forget_idle_sessions()
 
+    @asynccontextmanager
+    async def borrow(self, session: str) -> AsyncIterator[SandboxClient | None]:
+        """Give a client for what can be done without: None where there is no sandbox, or none that answers at once."""
+        standing = self._sessions.get(session, SessionConnections()).current
+        if (standing is None or not standing.client.usable) and not await self.exists(session):
+            yield None
+            return
+        connections = self._sessions.setdefault(session, SessionConnections())
+        connections.users += 1
+        connection = None
+        try:
+            with contextlib.suppress(TimeoutError, SandboxNotReady):
+                async with asyncio.timeout(BORROW_SECONDS):
+                    connection = await self._connection(session, connections, 0.0, BORROW_SECONDS)
+            yield None if connection is None else connection.client
+        finally:
+            if connection is not None:
+                await self._release(connections, connection)
+            connections.users -= 1
+
     async def close(self) -> None:
         for connections in self._sessions.values():
             if connections.current is not None:
                 await connections.current.client.close()
         self._sessions.clear()
 
-    async def _connection(self, session: str, connections: SessionConnections, not_before: float) -> Connection:
+    async def _connection(
+        self,
+        session: str,
+        connections: SessionConnections,
+        not_before: float,
+        patience: float = WAIT_FOR_SANDBOX_SECONDS,
+    ) -> Connection:
         async with connections.lock:
             current = connections.current
             if current is None or not current.client.usable or current.dialled_at < not_before:
                 dialled_at = time.monotonic()
-                client = await self._dial(session, dialled_at + WAIT_FOR_SANDBOX_SECONDS)
+                client = await self._dial(session, dialled_at + patience)
                 superseded, connections.current = current, Connection(client, dialled_at)
                 # Others may still wait on the old one: who leaves it last closes it.
                 if superseded is not None and not superseded.users:
@@ -149,7 +177,7 @@ class Sandboxes:
         for row in await self._journal.read(session, kinds=[RowKind.SANDBOX_ADDRESS, RowKind.EVENT]):
             if row.kind is RowKind.SANDBOX_ADDRESS:
                 newest = SandboxAddressPayload.model_validate(row.payload)
-            elif row.payload["type"] == RESET_EVENT:
+            elif row.payload["type"] == SANDBOX_RESET:
                 newest = None
         return newest
 

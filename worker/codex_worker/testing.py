@@ -25,7 +25,6 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
 
 from codex_api import names
 from codex_api.approvals import Decision, DecisionKind
@@ -40,26 +39,11 @@ from codex_api.workflow_payloads import ApprovalSignal, MessageSignal, SessionIn
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, Row
 from codex_sandbox.tls import TlsFiles
-from codex_worker.activities.model import ModelActivities
-from codex_worker.activities.session import SessionActivities
-from codex_worker.activities.tools import ToolActivities
-from codex_worker.execution import Executor
-from codex_worker.metrics import WorkerMetrics
+from codex_worker.assembly import RunningWorker, assemble_worker
+from codex_worker.dev_server import DEV_SERVER_OPTIONS
 from codex_worker.providers import Provider, Providers
-from codex_worker.responses.client import ResponsesModel
-from codex_worker.sandboxes import Sandboxes
-from codex_worker.transcript import Transcripts
-from codex_worker.worker import build_worker
 
 PATIENCE_SECONDS = 60.0
-
-# What the servers we start are tuned to: one shard is paced to 20 tasks per second otherwise.
-DEV_SERVER_OPTIONS = (
-    "--dynamic-config-value",
-    "history.transferProcessorMaxPollRPS=200",
-    "--dynamic-config-value",
-    'history.timerProcessorMaxTimeShift="50ms"',
-)
 
 
 def _program(name: str) -> str:
@@ -92,25 +76,6 @@ async def temporal_time_skipping_server() -> AsyncIterator[WorkflowEnvironment]:
         yield environment
 
 
-@dataclass
-class RunningWorker:
-    """One worker with connections of its own, as a process would have them."""
-
-    worker: Worker
-    registry: CollectorRegistry
-    sandboxes: Sandboxes
-    model: ResponsesModel
-
-    async def __aenter__(self) -> RunningWorker:
-        await self.worker.__aenter__()
-        return self
-
-    async def __aexit__(self, *details: Any) -> None:
-        await self.worker.__aexit__(*details)
-        await self.sandboxes.close()
-        await self.model.close()
-
-
 def make_worker(
     client: Client,
     journal: Journal,
@@ -121,23 +86,12 @@ def make_worker(
     providers: Providers | None = None,
 ) -> RunningWorker:
     """Build a worker whose provider ``default`` is the model at ``base_url``."""
-    registry = CollectorRegistry()
-    metrics = WorkerMetrics(registry)
-    transcripts = Transcripts(journal)
-    sandboxes = Sandboxes(journal, tls)
-    executor = Executor(journal, transcripts, sandboxes, metrics)
-    model = ResponsesModel()
     providers = providers or Providers(
         providers={"default": Provider(base_url=base_url, api_key="test-key", default_model="scripted")}
     )
-    worker = build_worker(
-        client,
-        task_queue=task_queue,
-        session=SessionActivities(journal, transcripts, metrics),
-        model=ModelActivities(journal, transcripts, providers, model, executor, metrics),
-        tools=ToolActivities(journal, transcripts, executor, sandboxes),
+    return assemble_worker(
+        client, journal, task_queue=task_queue, providers=providers, registry=CollectorRegistry(), tls=tls
     )
-    return RunningWorker(worker, registry, sandboxes, model)
 
 
 @dataclass

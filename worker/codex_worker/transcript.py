@@ -12,7 +12,10 @@ from typing import Any
 
 from codex_api.rows import (
     CONVERSATION_KINDS,
+    POSITION_OUTPUT,
     Classification,
+    CompactionPayload,
+    ContextPayload,
     Delivery,
     MessagePayload,
     ModelRetryPayload,
@@ -25,6 +28,8 @@ from codex_api.rows import (
 from codex_journal.errors import UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import Appended, Row, SessionRecord
+from codex_worker.budget import Spent
+from codex_worker.token_estimates import item_tokens
 
 REPLY_CLAIM_SUFFIX = "/reply"
 
@@ -39,7 +44,10 @@ class Transcript:
         self.closed = False
         self.turn = 0
         self.ended_turn = 0
+        self.stopping_turn = 0
+        """Newest turn whose processes somebody wanted killed: nothing more is asked for it."""
         self.tokens = 0
+        self.cost_millionths = 0
         self.usages = 0
         self.first_message: dict[int, int] = {}
         self.calls: dict[str, ToolCallPayload] = {}
@@ -48,10 +56,19 @@ class Transcript:
         self.request_times: dict[str, float] = {}
         self.address: SandboxAddressPayload | None = None
         self.last_step: dict[int, int] = {}
+        self.told: dict[str, str] = {}
+        """Part of the context → its state as the conversation tells it."""
+        self.context: dict[str, ContextPayload] = {}
+        """Newest item of each part, also where a compaction has dropped it since."""
+        self._counted: tuple[tuple[int, int], int] = ((0, 0), 0)
+        """Newest step whose size the provider counted, and its tokens of input and output."""
+        self._compacted: tuple[Position, CompactionPayload] | None = None
+        self._compactions: dict[tuple[int, int], int] = {}
         self._conversation: list[tuple[Position, Row]] = []
         self._waiting: dict[int, MessagePayload] = {}
         self._retries: dict[tuple[int, int], list[ModelRetryPayload]] = {}
         self._step_calls: dict[tuple[int, int], list[str]] = {}
+        self._asked: dict[int, int] = {}
 
     def apply(self, row: Row) -> None:
         if fold := _FOLDS.get(row.kind):
@@ -66,7 +83,48 @@ class Transcript:
 
     def items(self) -> list[dict[str, Any]]:
         """Return the conversation as the model sees it, in the order (turn, step, position)."""
-        return [row.payload["item"] for _, row in self._conversation]
+        replaced = self._compacted[1].items if self._compacted else []
+        return [*replaced, *(row.payload["item"] for row in self._rows_since_compaction())]
+
+    def user_messages(self) -> list[dict[str, Any]]:
+        """Return what a person said, as far as the conversation still holds it."""
+        # The last of the items that replaced the conversation is the summary.
+        kept = self._compacted[1].items[:-1] if self._compacted else []
+        admitted = (row.payload["item"] for row in self._rows_since_compaction() if row.kind is RowKind.ADMISSION)
+        return [*kept, *admitted]
+
+    def can_be_compacted(self) -> bool:
+        """Tell whether there is anything that no summary holds yet."""
+        return any(row.kind is not RowKind.CONTEXT for row in self._rows_since_compaction())
+
+    def compactions(self, turn: int, step: int) -> int:
+        return self._compactions.get((turn, step), 0)
+
+    def active_tokens(self) -> tuple[int, bool]:
+        """Return the size of the conversation, and whether that includes instructions and tools.
+
+        It is what the provider last counted, and an estimate of what came since; all is estimated after a compaction.
+        """
+        (turn, step), counted = self._counted
+        start: Position = (turn, step, POSITION_OUTPUT, 0)
+        if self._compacted and self._compacted[0] > start:
+            start, counted = self._compacted[0], 0
+        later = [row.payload["item"] for row in self._rows_after(start)]
+        if not counted:
+            later = self.items()
+        return counted + sum(map(item_tokens, later)), counted > 0
+
+    def _rows_since_compaction(self) -> list[Row]:
+        return self._rows_after(self._compacted[0] if self._compacted else None)
+
+    def _rows_after(self, position: Position | None) -> list[Row]:
+        start = bisect.bisect_right(self._conversation, position, key=lambda entry: entry[0]) if position else 0
+        # An older compaction of the same step may stand behind a newer one's position, never in front of it.
+        return [row for _, row in self._conversation[start:] if row.kind is not RowKind.COMPACTION]
+
+    @property
+    def spent(self) -> Spent:
+        return Spent(self.tokens, self.cost_millionths)
 
     def waiting_messages(self) -> dict[int, MessagePayload]:
         """Return inbox messages not yet in the conversation, by seq."""
@@ -90,9 +148,7 @@ class Transcript:
 
     def asked_in(self, turn: int) -> int:
         """Return how many calls of a turn had to be asked for so far."""
-        steps = range(1, self.last_step.get(turn, 0) + 1)
-        calls = (call for step in steps for call in self.calls_of(turn, step))
-        return sum(call.classification is Classification.ASK for call in calls)
+        return self._asked.get(turn, 0)
 
     def open_calls(self, turn: int, step: int) -> list[ToolCallPayload]:
         return [call for call in self.calls_of(turn, step) if call.call_id not in self.results]
@@ -120,6 +176,7 @@ class Transcript:
         call = ToolCallPayload.model_validate(row.payload)
         self.calls[call.call_id] = call
         self._step_calls.setdefault((row.turn, row.step), []).append(call.call_id)
+        self._asked[row.turn] = self.asked_in(row.turn) + (call.classification is Classification.ASK)
 
     def _intent(self, row: Row) -> None:
         intent = ToolIntentPayload.model_validate(row.payload)
@@ -132,12 +189,31 @@ class Transcript:
         usage = UsagePayload.model_validate(row.payload)
         self.usages += 1
         self.tokens += usage.input_tokens - usage.cached_input_tokens + usage.output_tokens
+        self.cost_millionths += usage.cost_millionths or 0
+        total = usage.input_tokens + usage.output_tokens
+        if total and row.claim.endswith(REPLY_CLAIM_SUFFIX):
+            self._counted = max(self._counted, ((row.turn, row.step), total))
+
+    def _context(self, row: Row) -> None:
+        context = ContextPayload.model_validate(row.payload)
+        self.context[context.part] = context
+        self.told[context.part] = context.state
+
+    def _compaction(self, row: Row) -> None:
+        position = (row.turn, row.step, row.position, row.seq)
+        if self._compacted is None or position > self._compacted[0]:
+            self._compacted = (position, CompactionPayload.model_validate(row.payload))
+        self._compactions[row.turn, row.step] = self.compactions(row.turn, row.step) + 1
+        self.told = {}
 
     def _retry(self, row: Row) -> None:
         self._retries.setdefault((row.turn, row.step), []).append(ModelRetryPayload.model_validate(row.payload))
 
     def _closed(self, row: Row) -> None:
         self.closed = True
+
+    def _stopping(self, row: Row) -> None:
+        self.stopping_turn = max(self.stopping_turn, row.turn)
 
     def _address(self, row: Row) -> None:
         self.address = SandboxAddressPayload.model_validate(row.payload)
@@ -161,9 +237,12 @@ _FOLDS = {
     RowKind.TOOL_INTENT: Transcript._intent,
     RowKind.TOOL_RESULT: Transcript._result,
     RowKind.USAGE: Transcript._usage,
+    RowKind.CONTEXT: Transcript._context,
+    RowKind.COMPACTION: Transcript._compaction,
     RowKind.MODEL_RETRY: Transcript._retry,
     RowKind.SANDBOX_ADDRESS: Transcript._address,
     RowKind.SESSION_CLOSED: Transcript._closed,
+    RowKind.TURN_STOPPING: Transcript._stopping,
     RowKind.EVENT: Transcript._event,
 }
 
@@ -188,7 +267,7 @@ class Transcripts:
         return transcript
 
     async def record(self, session: str) -> SessionRecord:
-        """Return the session's row as it was first read: only its settings and names, which never change, are current.
+        """Return the session's row as it was when a run of its workflow opened it: settings do not change within one.
 
         Raises UnknownSession.
         """
@@ -198,6 +277,10 @@ class Transcripts:
                 raise UnknownSession(f"no session {session} in the journal")
             self._records[session] = record
         return self._records[session]
+
+    def remember(self, record: SessionRecord) -> None:
+        """Take a row that was just read for the session's."""
+        self._records[record.session] = record
 
     def add(self, appended: Appended) -> None:
         """Fold in what was just appended, which saves reading it again; a gap is left for the next load."""

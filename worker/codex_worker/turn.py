@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
-from codex_api.conditions import REASON_INTERNAL_ERROR, REASON_SESSION_CLOSED, REASON_STEP_LIMIT
+from codex_api.conditions import REASON_INTERNAL_ERROR, REASON_INTERRUPTED, REASON_SESSION_CLOSED, REASON_STEP_LIMIT
 from codex_api.events import AnyEvent, TurnAborted, TurnComplete, TurnEnd, TurnFailed
 from codex_api.rows import Classification, SessionSettings
-from codex_api.workflow_payloads import CallSummary, ModelCallInput, OpenSession
+from codex_api.workflow_payloads import CallSummary, ModelCallInput, ModelCallReply, OpenSession
 from codex_worker import calls
 from codex_worker.approval_round import ApprovalRound
-from codex_worker.errors import SESSION_CLOSED, TURN_ABORTED, TURN_FAILED, TurnEnding
+from codex_worker.errors import SESSION_CLOSED, TURN_ABORTED, TURN_FAILED, TURN_STOPPING, TurnEnding
 from codex_worker.mailbox import Mailbox
 from codex_worker.turn_clock import TurnClock
 
@@ -77,9 +77,7 @@ class Turn:
                     )
                 )
             self._step += 1
-            reply = await calls.model_call(
-                ModelCallInput(session=self._session, turn=self.number, step=self._step, allowed_calls=allowed)
-            )
+            reply = await self._model_call(allowed)
             self._mailbox.admit(reply.admitted_seq)
             self._follow_up = reply.follow_up
             self._last = (reply.last_message, reply.last_message_seq)
@@ -88,6 +86,16 @@ class Turn:
             allowed = await self._route(reply.calls)
         message, seq = self._last
         return TurnComplete(turn=self.number, last_agent_message=message, message_seq=seq)
+
+    async def _model_call(self, allowed: list[str]) -> ModelCallReply:
+        compact = self._mailbox.compaction_requested
+        request = ModelCallInput(
+            session=self._session, turn=self.number, step=self._step, allowed_calls=allowed, compact=compact
+        )
+        reply = await calls.model_call(request)
+        if compact:
+            self._mailbox.compaction_requested = False
+        return reply
 
     async def _route(self, open_calls: list[CallSummary]) -> list[str]:
         """Return the calls the next model call shall run first; where one has to wait, run them all here instead."""
@@ -113,6 +121,8 @@ class Turn:
             reason = str(cause.details[0]) if cause.details else REASON_INTERNAL_ERROR
             ending = TurnFailed if cause.type == TURN_FAILED else TurnAborted
             return ending(turn=self.number, reason=reason, message=cause.message)
+        if isinstance(cause, ApplicationError) and cause.type == TURN_STOPPING:
+            return TurnAborted(turn=self.number, reason=REASON_INTERRUPTED)
         if isinstance(cause, ApplicationError) and cause.type == SESSION_CLOSED:
             return TurnAborted(turn=self.number, reason=REASON_SESSION_CLOSED)
         return TurnFailed(turn=self.number, reason=REASON_INTERNAL_ERROR, message=str(cause or failure)[:500])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from codex_api.conditions import REASON_SESSION_CLOSED
 from codex_api.events import TurnAborted, TurnEnd
 from codex_api.rows import (
     POSITION_ITEM,
+    ContextPayload,
     ItemPayload,
     MessagePayload,
     RowKind,
@@ -15,7 +16,9 @@ from codex_api.rows import (
     ToolResultPayload,
 )
 from codex_journal.rows import NewRow, TurnEnding
-from codex_worker.reply import admission_rows, output_of, result_row, user_message_item
+from codex_worker.context import context_rows
+from codex_worker.items import user_message_item
+from codex_worker.reply import admission_rows, output_of, result_row
 from codex_worker.tools import outcomes
 
 ABORTED_NOTICE = (
@@ -24,10 +27,16 @@ ABORTED_NOTICE = (
 )
 
 
-def turn_end_rows(ending: TurnEnding, end: TurnEnd, first: Mapping[int, MessagePayload]) -> list[NewRow]:
+def turn_end_rows(
+    ending: TurnEnding,
+    end: TurnEnd,
+    first: Mapping[int, MessagePayload],
+    context: Sequence[ContextPayload] = (),
+) -> list[NewRow]:
     """Return the outputs of open calls, admissions and the event.
 
-    ``first`` is the message that started the turn where no request has admitted it yet. Steering that still waits is
+    ``first`` is the message that started the turn where no request has admitted it yet; then ``context``, what the
+    conversation does not tell yet, comes before it, where the next request expects it. Steering that still waits is
     admitted when the turn is aborted; otherwise it starts the next turn.
     """
     rows = []
@@ -39,6 +48,8 @@ def turn_end_rows(ending: TurnEnding, end: TurnEnd, first: Mapping[int, MessageP
     step = ending.last_step + 1
     if isinstance(end, TurnAborted):
         messages |= {row.seq: MessagePayload.model_validate(row.payload) for row in ending.waiting_messages}
+    if first:
+        rows += context_rows(context, ending.turn, step)
     rows += admission_rows(messages, ending.turn, step)
     if isinstance(end, TurnAborted) and end.reason != REASON_SESSION_CLOSED:
         notice = ItemPayload(item=user_message_item(ABORTED_NOTICE.format(reason=end.reason)))

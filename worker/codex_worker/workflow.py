@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError
 
 from codex_api import names
 from codex_api.conditions import (
+    REASON_DEADLINE_EXCEEDED,
     REASON_INTERNAL_ERROR,
     REASON_INTERRUPTED,
     REASON_SESSION_CLOSED,
@@ -42,6 +43,8 @@ from codex_worker.mailbox import Mailbox
 from codex_worker.turn import Turn
 from codex_worker.turn_clock import TurnClock
 
+UNSIGNALLED_MESSAGES = "unsignalled-messages"
+
 
 @workflow.defn(name=names.WORKFLOW_TYPE)
 class CodexWorkflow:
@@ -53,12 +56,15 @@ class CodexWorkflow:
         self._session = start.session
         self._carried = carried
         self._mailbox = Mailbox()
+        self._mailbox.compaction_requested = carried.compaction_requested
         self._ring = EventRing(first=carried.event_count)
         self._clock = TemporalClock()
         self._turn: Turn | None = None
         self._opened = False
         self._interrupted = False
         self._shutdown = carried.shutdown_requested
+        self._out_of_time = False
+        self._deadline: asyncio.Task[None] | None = None
 
     @workflow.run
     async def run(self, start: SessionInput) -> None:
@@ -73,6 +79,7 @@ class CodexWorkflow:
             if turn is not None:
                 await self._end_turn(turn, TurnAborted(turn=turn.number, reason=REASON_SESSION_CLOSED))
             return
+        self._watch_deadline(opened.created_at)
         while True:
             turn = turn or await self._next_turn()
             if turn is None:
@@ -99,9 +106,27 @@ class CodexWorkflow:
     def request_shutdown(self) -> None:
         self._shutdown = True
 
+    @workflow.signal(name=names.SIGNAL_COMPACTION)
+    def request_compaction(self) -> None:
+        self._mailbox.compaction_requested = True
+
     @workflow.query(name=names.QUERY_EVENTS)
     def get_events_since(self, index: int) -> EventsSince:
         return self._ring.since(index)
+
+    def _watch_deadline(self, created_at: float) -> None:
+        """Set the clock that closes the session, waiting or not; nothing is scheduled where there is no deadline."""
+        limit = self._settings.active_deadline_seconds
+        if limit is None:
+            return
+        remaining = created_at + limit - self._clock.timestamp()
+        self._out_of_time = remaining <= 0
+        if not self._out_of_time:
+            self._deadline = asyncio.create_task(self._pass_deadline(remaining))
+
+    async def _pass_deadline(self, seconds: float) -> None:
+        await workflow.sleep(seconds, summary="the session's deadline")
+        self._out_of_time = True
 
     def _publish(self, events: Sequence[AnyEvent]) -> None:
         self._ring.extend(events)
@@ -129,7 +154,7 @@ class CodexWorkflow:
     async def _next_turn(self) -> Turn | None:
         """Wait for a message and start its turn; None when the session is over."""
         # A session that was told to end before its first turn began still answers its prompt.
-        while not self._shutdown or (self._turn_number == 0 and self._mailbox):
+        while not self._out_of_time and (not self._shutdown or (self._turn_number == 0 and self._mailbox)):
             message = self._mailbox.next_message()
             if message is not None:
                 number = self._turn_number = self._turn_number + 1
@@ -141,9 +166,16 @@ class CodexWorkflow:
                 return self._new_turn(number, clock)
             if workflow.info().is_continue_as_new_suggested():
                 self._continue_as_new(None)
-            if not await self._message_before_idle_end() and await self._close(unless_messages_wait=True):
+            if await self._message_before_idle_end():
+                continue
+            if await self._close(REASON_SESSION_COMPLETED, unless_messages_wait=True):
                 return None
-        await self._close(unless_messages_wait=False)
+            if workflow.patched(UNSIGNALLED_MESSAGES):
+                # A message whose signal has not come: the journal has it, and waiting for the signal would spin.
+                opened = await calls.open_session(self._session)
+                self._mailbox.open(opened.known_seq, opened.messages)
+        reason = REASON_DEADLINE_EXCEEDED if self._out_of_time else REASON_SESSION_COMPLETED
+        await self._close(reason, unless_messages_wait=False)
         return None
 
     async def _message_before_idle_end(self) -> bool:
@@ -151,7 +183,7 @@ class CodexWorkflow:
         idle = self._settings.complete_after_idle_seconds
         try:
             await workflow.wait_condition(
-                lambda: bool(self._mailbox) or self._shutdown,
+                lambda: bool(self._mailbox) or self._shutdown or self._out_of_time,
                 timeout=None if idle is None else timedelta(seconds=idle),
                 timeout_summary="session completes when idle",
             )
@@ -159,9 +191,9 @@ class CodexWorkflow:
             return False
         return True
 
-    async def _close(self, *, unless_messages_wait: bool) -> bool:
-        """Close the session in the journal, which refuses under its lock while a message waits."""
-        event = SessionCompleted(reason=REASON_SESSION_COMPLETED, unless_messages_wait=unless_messages_wait)
+    async def _close(self, reason: str, *, unless_messages_wait: bool) -> bool:
+        """Close the session in the journal, which can be told to refuse under its lock while a message waits."""
+        event = SessionCompleted(reason=reason, unless_messages_wait=unless_messages_wait)
         reply = await calls.journal_events(self._session, [event])
         if reply.seqs:
             self._publish([event])
@@ -176,8 +208,7 @@ class CodexWorkflow:
             cut_short = await self._wait_for(turn, steps)
             if cut_short is None:
                 # An interrupt that came while the run was about to go on in a new one must not get lost there.
-                interrupted = TurnAborted(turn=turn.number, reason=REASON_INTERRUPTED) if self._interrupted else None
-                end = await steps or interrupted
+                end = await steps or self._cut_short(turn)
                 if end is None:
                     return False
             else:
@@ -203,7 +234,7 @@ class CodexWorkflow:
         while not steps.done():
             try:
                 await workflow.wait_condition(
-                    lambda: steps.done() or self._interrupted,
+                    lambda: steps.done() or self._cut_short(turn) is not None,
                     timeout=turn.clock.remaining(self._clock.timestamp()),
                     timeout_summary="turn times out",
                 )
@@ -211,13 +242,22 @@ class CodexWorkflow:
                 # A pause leaves the running timer alone, which saves events: it may fire too early.
                 if turn.clock.paused_at is not None:
                     await workflow.wait_condition(
-                        lambda: turn.clock.paused_at is None or steps.done() or self._interrupted
+                        lambda: turn.clock.paused_at is None or steps.done() or self._cut_short(turn) is not None
                     )
                 if turn.clock.remaining(self._clock.timestamp()) == 0.0 and not steps.done():
                     message = f"the turn took longer than {turn.clock.limit:.0f} s (spec.limits.turnTimeoutSeconds)"
                     return TurnAborted(turn=turn.number, reason=REASON_TURN_TIMEOUT, message=message)
-            if self._interrupted:
-                return TurnAborted(turn=turn.number, reason=REASON_INTERRUPTED)
+            if (cut_short := self._cut_short(turn)) is not None:
+                return cut_short
+        return None
+
+    def _cut_short(self, turn: Turn) -> TurnAborted | None:
+        """Return why the turn must not go on, whatever its steps do."""
+        if self._interrupted:
+            return TurnAborted(turn=turn.number, reason=REASON_INTERRUPTED)
+        if self._out_of_time:
+            message = f"the session's {self._settings.active_deadline_seconds} s are over (limit activeDeadlineSeconds)"
+            return TurnAborted(turn=turn.number, reason=REASON_DEADLINE_EXCEEDED, message=message)
         return None
 
     async def _stop(self, turn: Turn, steps: asyncio.Task[TurnEnd | None]) -> None:
@@ -243,6 +283,7 @@ class CodexWorkflow:
         carried = CarriedState(
             event_count=self._ring.next,
             shutdown_requested=self._shutdown,
+            compaction_requested=self._mailbox.compaction_requested,
             waited_for_people_seconds=turn.clock.waited if turn else 0.0,
             turn_started_at=turn.clock.started_at if turn else 0.0,
         )

@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from codex_client.model_server.conversation import STEM_LENGTH, Item, count_replies, first_prompt, last_output
-from codex_client.model_server.script import Match, Reply, Script
+from codex_client.model_server.conversation import (
+    NUMBER_LENGTH,
+    STEM_LENGTH,
+    Item,
+    count_replies,
+    first_prompt,
+    last_output,
+    last_process,
+    summary_note,
+)
+from codex_client.model_server.script import Conversation, Match, Reply, Script
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,8 @@ class Choice:
     reply: Reply
     stem: str
     """Hexadecimal; shared by the ids of the response and its items."""
+    compaction: bool = False
+    """The reply is a summary, which the script does not count among the replies."""
 
 
 def choose(script: Script, request: dict[str, Any], items: Sequence[Item]) -> Choice:
@@ -28,18 +39,34 @@ def choose(script: Script, request: dict[str, Any], items: Sequence[Item]) -> Ch
     prompt = first_prompt(items)
     model = str(request.get("model"))
     number = count_replies(items)
-    identity = "\n".join((str(request.get("prompt_cache_key")), prompt, str(number)))
-    stem = hashlib.sha256(identity.encode(errors="replace")).hexdigest()[:STEM_LENGTH]
+    stem = _stem(request, prompt, number)
     for index, conversation in enumerate(script.conversations):
         if not matches(conversation.match, prompt, model):
             continue
-        replies = conversation.replies
-        if number < len(replies) or conversation.repeat:
-            return Choice(index, number, fill_in(replies[number % len(replies)], prompt, items), stem)
-        ended = Reply(text=f"The script of this conversation has ended: it holds {len(replies)} replies.")
-        return Choice(index, number, ended, stem)
+        if conversation.compaction is not None and not request.get("tools"):
+            return Choice(index, number, _summary(conversation.compaction, prompt, items, number), stem, True)
+        return Choice(index, number, _next_reply(conversation, prompt, items, number), stem)
     unknown = f"I am a scripted model, and my script has no conversation for this prompt: {prompt[:200]!r}"
     return Choice(-1, number, Reply(text=unknown), stem)
+
+
+def _stem(request: dict[str, Any], prompt: str, number: int) -> str:
+    identity = "\n".join((str(request.get("prompt_cache_key")), prompt, str(number)))
+    digest = hashlib.sha256(identity.encode(errors="replace")).hexdigest()
+    return digest[: STEM_LENGTH - NUMBER_LENGTH] + f"{number % 16**NUMBER_LENGTH:0{NUMBER_LENGTH}x}"
+
+
+def _next_reply(conversation: Conversation, prompt: str, items: Sequence[Item], number: int) -> Reply:
+    replies = conversation.replies
+    if number < len(replies) or conversation.repeat:
+        return fill_in(replies[number % len(replies)], prompt, items)
+    return Reply(text=f"The script of this conversation has ended: it holds {len(replies)} replies.")
+
+
+def _summary(scripted: Reply, prompt: str, items: Sequence[Item], number: int) -> Reply:
+    reply = fill_in(scripted, prompt, items)
+    # The conversation that begins with this summary goes on with the reply after those it replaces.
+    return reply.model_copy(update={"text": f"{reply.text or ''}\n{summary_note(number)}".lstrip("\n")})
 
 
 def matches(match: Match, prompt: str, model: str) -> bool:
@@ -51,14 +78,21 @@ def matches(match: Match, prompt: str, model: str) -> bool:
 
 
 def fill_in(reply: Reply, prompt: str, items: Sequence[Item]) -> Reply:
-    """Return the reply with its templates replaced in text, reasoning and arguments."""
-    values = {"{{prompt}}": prompt, "{{last_output}}": last_output(items)}
-    calls = [call.model_copy(update={"arguments": _replace(call.arguments, values)}) for call in reply.calls]
+    """Return the reply with its templates replaced in text, reasoning, arguments and input."""
+    values = {
+        "{{prompt}}": prompt,
+        "{{last_output}}": last_output(items),
+        "{{last_process}}": last_process(items),
+    }
+    calls = [
+        call.model_copy(update={"arguments": _replace(call.arguments, values), "input": _replace(call.input, values)})
+        for call in reply.calls
+    ]
     update = {"text": _replace(reply.text, values), "reasoning": _replace(reply.reasoning, values), "calls": calls}
     return reply.model_copy(update=update)
 
 
-_TEMPLATE = re.compile(r"\{\{(?:prompt|last_output)\}\}")
+_TEMPLATE = re.compile(r"\{\{(?:prompt|last_output|last_process)\}\}")
 
 
 def _replace(value: Any, values: dict[str, str]) -> Any:

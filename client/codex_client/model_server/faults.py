@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any
 
 from codex_client.model_server.choice import Choice
@@ -11,6 +12,7 @@ from codex_client.model_server.script import Fault
 # What the API says where the script names no code.
 STATUS_CODES = {
     401: "invalid_api_key",
+    403: "unsupported_country_region_territory",
     404: "model_not_found",
     429: "rate_limit_exceeded",
     500: "server_error",
@@ -18,6 +20,7 @@ STATUS_CODES = {
 }
 MESSAGES = {
     "invalid_api_key": "Incorrect API key provided.",
+    "unsupported_country_region_territory": "Country, region, or territory not supported.",
     "model_not_found": "The model does not exist or you do not have access to it.",
     "rate_limit_exceeded": "Rate limit reached for requests.",
     "insufficient_quota": "You exceeded your current quota, please check your plan and billing details.",
@@ -38,7 +41,7 @@ class FaultCounter:
         """Return the fault this request meets, None if the reply is to be given, and count it."""
         if not choice.reply.fail:
             return None
-        key = (choice.conversation, choice.number, session)
+        key = (choice.conversation, choice.number, choice.compaction, session)
         met = self._met.pop(key, 0)
         self._met[key] = met + 1
         if len(self._met) > self._capacity:
@@ -60,6 +63,12 @@ def refusal(fault: Fault) -> tuple[int, dict[str, str], dict[str, Any]]:
     if code in ("rate_limit_exceeded", "insufficient_quota"):
         kind = "requests" if code == "rate_limit_exceeded" else "insufficient_quota"
     return status, headers, {"error": {"message": message, "type": kind, "param": None, "code": code}}
+
+
+def gateway_page(status: int) -> str:
+    """Return the page a gateway shows when what is behind it does not answer."""
+    title = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+    return f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
 
 
 def failure(fault: Fault) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def output_items(choice: Choice, request: dict[str, Any]) -> list[Item]:
     if reply.text is not None:
         items.append(_message(reply.text, _item_id("msg", choice, len(items))))
     for call in reply.calls:
-        items.append(_function_call(call, choice, len(items)))
+        items.append((_function_call if call.input is None else _custom_call)(call, choice, len(items)))
     return items
 
 
@@ -36,6 +36,8 @@ def cut_short(items: list[Item]) -> list[Item]:
         last["content"] = [{**last["content"][0], "text": text[: len(text) // 2]}]
     elif last["type"] == "function_call":
         last["arguments"] = last["arguments"][: len(last["arguments"]) // 2]
+    elif last["type"] == "custom_tool_call":
+        last["input"] = last["input"][: len(last["input"]) // 2]
     return [*items[:-1], last]
 
 
@@ -69,4 +71,15 @@ def _function_call(call: Call, choice: Choice, index: int) -> Item:
         "call_id": call.call_id or f"call_{choice.stem}{index:04x}",
         "name": call.name,
         "arguments": arguments,
+    }
+
+
+def _custom_call(call: Call, choice: Choice, index: int) -> Item:
+    return {
+        "id": _item_id("ctc", choice, index),
+        "type": "custom_tool_call",
+        "status": "completed",
+        "call_id": call.call_id or f"call_{choice.stem}{index:04x}",
+        "name": call.name,
+        "input": call.input,
     }

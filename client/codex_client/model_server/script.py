@@ -36,11 +36,13 @@ class Match(ScriptPart):
 
 
 class Call(ScriptPart):
-    """A function call of the model."""
+    """A tool call of the model: of a function with ``arguments``, or of a custom tool with ``input``."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     arguments: Any = {}
     """A mapping, sent as JSON; or a string, sent as it is (for malformed JSON)."""
+    input: str | None = None
+    """Free text for a custom tool; None: the call is of a function."""
     call_id: str | None = Field(default=None, min_length=1, max_length=64)
     """None: made from conversation and reply, so that it is the same after a retry."""
 
@@ -50,6 +52,12 @@ class Call(ScriptPart):
         if not isinstance(value, dict | str):
             raise ValueError("must be a mapping, or a string to send raw")
         return value
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.input is not None and self.arguments != {}:
+            raise ValueError("takes arguments (a function) or input (a custom tool), not both")
+        return self
 
 
 class ScriptedUsage(ScriptPart):
@@ -70,13 +78,17 @@ class Garbage(StrEnum):
     """Events whose data is no JSON."""
     CALL = "call"
     """A function call without name and call id."""
+    EMPTY = "empty"
+    """A completed response without a single item."""
+    UNKNOWN = "unknown"
+    """The whole reply, with events and fields among it that no client knows."""
 
 
 def _named_garbage(value: Any) -> Any:
     return Garbage.HTML if value is True else value
 
 
-FAULT_KINDS = ("status", "after_events", "garbage", "incomplete", "failed_code")
+FAULT_KINDS = ("status", "after_events", "after_items", "garbage", "incomplete", "failed_code")
 
 
 class Fault(ScriptPart):
@@ -86,6 +98,8 @@ class Fault(ScriptPart):
     """Refuse with this HTTP status."""
     after_events: int | None = Field(default=None, ge=0)
     """Drop the connection after so many events; 0: before any answer."""
+    after_items: int | None = Field(default=None, ge=0)
+    """Drop the connection after so many finished items; 0: within the first one."""
     garbage: Annotated[Garbage | None, BeforeValidator(_named_garbage)] = None
     incomplete: Literal["max_output_tokens", "content_filter"] | None = None
     """End with response.incomplete: the last item of the reply is cut short."""
@@ -96,9 +110,18 @@ class Fault(ScriptPart):
     """Seconds or an HTTP date: the header Retry-After of a status; with failed_code seconds named in the message."""
     code: str | None = None
     """Error code of a status; None: the one the API uses for it."""
+    html: bool = False
+    """The body of a status is a page, as a gateway sends it."""
+    hang_seconds: float = Field(default=0, ge=0)
+    """With after_events or after_items: send nothing for so long before the connection is dropped."""
     message: str | None = None
     times: int | None = Field(default=None, ge=1)
     """How often each session meets this fault in one server process; None: always."""
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether the connection is dropped before the answer has ended."""
+        return self.after_events is not None or self.after_items is not None
 
     @property
     def kind(self) -> str:
@@ -111,6 +134,10 @@ class Fault(ScriptPart):
             raise ValueError(f"needs exactly one of {', '.join(FAULT_KINDS)}; given: {', '.join(given) or 'none'}")
         if self.code is not None and self.status is None:
             raise ValueError("code belongs to status; the code of a failed response is failed_code")
+        if self.html and self.status is None:
+            raise ValueError("html is the body of a status; a page with status 200 is garbage: html")
+        if self.hang_seconds and self.after_events is None and self.after_items is None:
+            raise ValueError("hang_seconds needs after_events or after_items")
         if self.retry_after is not None and self.status is None and self.failed_code is None:
             raise ValueError("retry_after needs status or failed_code")
         return self
@@ -161,6 +188,15 @@ class Conversation(ScriptPart):
     replies: list[Reply] = Field(min_length=1)
     repeat: bool = False
     """Begin again after the last reply, instead of saying that the script has ended."""
+    compaction: Reply | None = None
+    """What the model says to a request without tools: the summary that replaces the conversation."""
+
+    @field_validator("compaction")
+    @classmethod
+    def _is_a_summary(cls, value: Reply | None) -> Reply | None:
+        if value is not None and (value.calls or (value.text is None and not value.fail)):
+            raise ValueError("is a summary: it needs text, and no calls")
+        return value
 
 
 class Script(ScriptPart):

@@ -1,8 +1,7 @@
-"""The HTTP side: routes, authorization, streaming, and dropping connections where the script says so."""
+"""The HTTP side: routes, authorization, and a record of the requests."""
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import time
@@ -14,16 +13,16 @@ from aiohttp import web
 
 from codex_client.model_server.answer import Answer
 from codex_client.model_server.choice import choose
-from codex_client.model_server.faults import FaultCounter, refusal
-from codex_client.model_server.script import Garbage, Script
-from codex_client.model_server.stream_events import beginning, encode
+from codex_client.model_server.delivery import deliver
+from codex_client.model_server.faults import FaultCounter
+from codex_client.model_server.refusals import RequestRefused
+from codex_client.model_server.script import Script
 from codex_client.model_server.token_usage import PromptCache
-from codex_client.model_server.validation import RequestRefused, check_request
+from codex_client.model_server.validation import check_request
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_RECORDED_REQUESTS = 200
 MAX_RECORDED_BYTES = 16 * 1024 * 1024
-STREAM_HEADERS = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
 
 
 @dataclass
@@ -43,6 +42,8 @@ class RecordedRequest:
     conversation: int | None = None
     """Index in the script; None: refused before it was chosen; -1: none matched."""
     reply: int | None = None
+    """Number of the reply; of a summary, how many replies it stands for."""
+    compaction: bool = False
     fault: str | None = None
     """Kind of the scripted fault, None where the reply was given."""
     status: int = 0
@@ -105,10 +106,11 @@ class ModelServer:
         choice = choose(self.script, body, items)
         fault = self.faults.due(choice, body.get("prompt_cache_key"))
         recorded.conversation, recorded.reply = choice.conversation, choice.number
+        recorded.compaction = choice.compaction
         recorded.fault = fault.kind if fault else None
         recorded.status = (fault and fault.status) or 200
         size = self._cache.measure(body, items, recorded.size)
-        return await self._answer(request, Answer(body, choice, fault, size))
+        return await deliver(request, Answer(body, choice, fault, size))
 
     def _record(self, raw: bytes, request: web.Request) -> RecordedRequest:
         self._received += 1
@@ -123,74 +125,3 @@ class ModelServer:
         while len(self.requests) > MAX_RECORDED_REQUESTS or (kept > MAX_RECORDED_BYTES and len(self.requests) > 1):
             kept -= self.requests.popleft().size
         return recorded
-
-    async def _answer(self, request: web.Request, answer: Answer) -> web.StreamResponse:
-        fault, reply = answer.fault, answer.choice.reply
-        if fault and fault.status is not None:
-            await asyncio.sleep(reply.delay_seconds)
-            status, headers, error = refusal(fault)
-            return web.json_response(error, status=status, headers=headers)
-        streamed = bool(answer.body.get("stream"))
-        if fault and (fault.after_events == 0 or (fault.after_events and not streamed)):
-            return _drop(request, web.Response())
-        if fault and fault.garbage in (Garbage.HTML, Garbage.SSE, Garbage.JSON):
-            return _GARBAGE[fault.garbage]()
-        if streamed:
-            return await _stream(request, answer)
-        await asyncio.sleep(reply.delay_seconds)
-        return web.json_response(answer.end()["response"])
-
-
-async def _stream(request: web.Request, answer: Answer) -> web.StreamResponse:
-    reply = answer.choice.reply
-    limit = answer.fault.after_events if answer.fault else None
-    response = web.StreamResponse(headers=STREAM_HEADERS)
-    await response.prepare(request)
-    buffer: list[bytes] = []
-
-    async def flush() -> None:
-        if buffer:
-            await response.write(b"".join(buffer))
-            buffer.clear()
-
-    async def pause(seconds: float) -> None:
-        if seconds > 0:
-            await flush()
-            await asyncio.sleep(seconds)
-
-    opening = beginning(answer.response)
-    for number, event in enumerate([*opening, *answer.events(), answer.end()]):
-        if number == len(opening):
-            await pause(reply.delay_seconds)
-        if event["type"].endswith(".delta"):
-            await pause(reply.token_delay_seconds)
-        if number == limit:
-            await flush()
-            return _drop(request, response)
-        buffer.append(encode(event, number))
-    await flush()
-    await response.write_eof()
-    return response
-
-
-def _drop(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
-    """Close the connection without ending the answer, as a proxy or a dying server does."""
-    if request.transport is not None:
-        request.transport.close()
-    return response
-
-
-def _html() -> web.Response:
-    page = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>Sign in to the proxy.</body></html>\n"
-    return web.Response(text=page, content_type="text/html")
-
-
-def _stream_without_events() -> web.Response:
-    return web.Response(body=b"upstream says hello\nand nothing else\n\n", headers=STREAM_HEADERS)
-
-
-def _events_without_json() -> web.Response:
-    return web.Response(body=b"event: response.created\ndata: {not json\n\n", headers=STREAM_HEADERS)
-
-
-_GARBAGE = {Garbage.HTML: _html, Garbage.SSE: _stream_without_events, Garbage.JSON: _events_without_json}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from codex_client.model_server.conversation import Item
@@ -62,6 +62,14 @@ def item_events(items: list[Item]) -> Iterator[Event]:
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
+def with_unknown_events(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield the events with others among them, and fields in them, that no client knows."""
+    for number, event in enumerate(events):
+        yield {"type": f"response.novelty_{number}.done", "output_index": 0, "item": {"type": "novelty", "odd": [None]}}
+        yield {"type": "keepalive"}
+        yield {**event, "novelty": {"number": number}}
+
+
 def encode(event: Event, sequence_number: int) -> bytes:
     """Return the event as it is sent; ASCII, so that no lone surrogate of a script breaks it."""
     numbered = {**event, "sequence_number": sequence_number}
@@ -71,6 +79,7 @@ def encode(event: Event, sequence_number: int) -> bytes:
 _EMPTY: dict[str, dict[str, Any]] = {
     "message": {"content": []},
     "function_call": {"arguments": ""},
+    "custom_tool_call": {"input": ""},
     "reasoning": {"summary": []},
 }
 
@@ -91,6 +100,12 @@ def _function_call_events(item: Item, where: dict[str, Any]) -> Iterator[Event]:
     yield {"type": "response.function_call_arguments.done", **where, "arguments": item["arguments"]}
 
 
+def _custom_call_events(item: Item, where: dict[str, Any]) -> Iterator[Event]:
+    for delta in deltas(item["input"]):
+        yield {"type": "response.custom_tool_call_input.delta", **where, "delta": delta}
+    yield {"type": "response.custom_tool_call_input.done", **where, "input": item["input"]}
+
+
 def _reasoning_events(item: Item, where: dict[str, Any]) -> Iterator[Event]:
     for summary_index, part in enumerate(item["summary"]):
         at = {**where, "summary_index": summary_index}
@@ -104,6 +119,7 @@ def _reasoning_events(item: Item, where: dict[str, Any]) -> Iterator[Event]:
 _CONTENT_EVENTS = {
     "message": _message_events,
     "function_call": _function_call_events,
+    "custom_tool_call": _custom_call_events,
     "reasoning": _reasoning_events,
 }
 

@@ -75,5 +75,6 @@ def _reasoning_bytes(output: list[Item]) -> int:
 def _output_bytes(output: list[Item]) -> int:
     texts = [part["text"] for item in output for part in item.get("content", [])]
     texts += [item["name"] + item["arguments"] for item in output if item["type"] == "function_call"]
+    texts += [item["name"] + item["input"] for item in output if item["type"] == "custom_tool_call"]
     # Even the shortest answer costs a token.
     return max(BYTES_PER_TOKEN, sum(len(text.encode(errors="replace")) for text in texts) + _reasoning_bytes(output))

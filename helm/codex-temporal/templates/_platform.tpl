@@ -30,7 +30,10 @@ app.kubernetes.io/name=codex-temporal,app.kubernetes.io/instance={{ .Release.Nam
 {{- $providers := deepCopy (.Values.providers | default dict) -}}
 {{- if include "codex.scriptedModel" . -}}
 {{- $url := printf "http://codex-model.%s.svc:8089/v1" .Release.Namespace -}}
-{{- $_ := set $providers "default" (dict "baseUrl" $url "secretName" "codex-model" "defaultModel" "scripted") -}}
+{{- /* Prices of nothing real, so that spec.limits.maxCost and status.usage.cost can be tried. */ -}}
+{{- $prices := dict "input" "1" "cachedInput" "0.1" "output" "10" -}}
+{{- $models := dict "scripted" (dict "prices" $prices) -}}
+{{- $_ := set $providers "default" (dict "baseUrl" $url "secretName" "codex-model" "defaultModel" "scripted" "models" $models) -}}
 {{- end -}}
 {{ toYaml $providers }}
 {{- end }}
@@ -51,5 +54,16 @@ providers:
     {{- end }}
     defaultModel: {{ $provider.defaultModel | quote }}
     namespaces: {{ $provider.namespaces | default (list "*") | toJson }}
+    {{- with $provider.models }}
+    models: {{- toYaml . | nindent 6 }}
+    {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* What the operator's init container `prepare` needs to know, and the operator too. */}}
+{{- define "codex.preparingEnvironment" -}}
+- {name: LOG_LEVEL, value: {{ .Values.operator.logLevel | quote }}}
+- {name: CODEX_SYSTEM_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+- {name: CODEX_CA_SECRET, value: codex-ca}
+- {name: CODEX_WORKER_TLS_SECRET, value: codex-worker-tls}
 {{- end }}

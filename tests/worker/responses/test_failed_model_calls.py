@@ -162,7 +162,7 @@ async def test_a_base_url_without_the_api_waits_for_a_better_one(
     found = follows(await failure_of(model, make_request(base_url=server.base_url + "/wrong")))
     assert isinstance(found, Park)
     assert found.reason == conditions.REASON_MODEL_UNAVAILABLE
-    assert "baseUrl" in found.message
+    assert "base URL" in found.message
 
 
 async def test_a_stream_that_stalls_is_given_up_after_the_idle_time(

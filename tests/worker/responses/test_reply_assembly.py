@@ -66,6 +66,9 @@ def test_unknown_events_are_ignored(event: dict[str, Any]) -> None:
         done({"type": "function_call", "call_id": "c", "name": "a"}),
         done({"type": "function_call", "call_id": "c", "name": "a", "arguments": {}}),
         done({"type": "function_call", "call_id": "", "name": "a", "arguments": "{}"}),
+        done({"type": "custom_tool_call", "call_id": "c", "name": "a"}),
+        done({"type": "custom_tool_call", "call_id": "c", "name": "a", "input": {}}),
+        done({"type": "custom_tool_call", "call_id": "c", "name": "", "input": "x"}),
         {"type": "response.completed"},
         {"type": "response.completed", "response": 3},
     ],
@@ -117,3 +120,20 @@ def test_of_a_reply_cut_short_only_what_can_be_sent_back_is_kept() -> None:
     assert finished_items([reasoning, whole, reasoning, cut]) == [reasoning, whole]
     assert finished_items([reasoning, message("half", status="incomplete")])[1]["status"] == "incomplete"
     assert finished_items([reasoning]) == []
+
+
+def test_a_custom_call_is_kept_as_it_came_and_dropped_where_it_was_cut() -> None:
+    call = {
+        "type": "custom_tool_call",
+        "call_id": "c",
+        "name": "apply_patch",
+        "input": "*** Begin Patch",
+        "id": "ctc_1",
+    }
+    assert fed(done(call), COMPLETED).reply(REQUEST).items == [call]
+    assert finished_items([{**call, "status": "incomplete"}]) == []
+
+
+def test_encrypted_reasoning_is_kept_as_it_came() -> None:
+    reasoning = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "gAAA"}
+    assert fed(done(reasoning), done(message("a"), 1), COMPLETED).reply(REQUEST).items[0] == reasoning

@@ -42,8 +42,10 @@ async def test_items_come_back_as_streamed_and_can_be_sent_again(
 async def test_the_request_asks_for_a_stateless_streamed_reply(
     server: ScriptedModel, model: ResponsesModel, make_request: MakeRequest
 ) -> None:
-    schema = {"type": "json_schema", "name": "answer", "strict": True, "schema": {"type": "object"}}
-    await model.stream(make_request(tools=[TOOL], reasoning_effort="Medium", max_output_tokens=7, text_format=schema))
+    answer = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    schema = {"type": "json_schema", "name": "answer", "strict": True, "schema": answer}
+    asked = {"reasoning_effort": "Medium", "reasoning_summary": "auto", "max_output_tokens": 7, "text_format": schema}
+    await model.stream(make_request(tools=[TOOL], **asked))
     await model.stream(make_request())
     full, plain = (recorded.body for recorded in server.requests)
     assert full == {
@@ -53,7 +55,7 @@ async def test_the_request_asks_for_a_stateless_streamed_reply(
         "tools": [TOOL],
         "tool_choice": "auto",
         "parallel_tool_calls": True,
-        "reasoning": {"effort": "medium"},
+        "reasoning": {"effort": "medium", "summary": "auto"},
         "store": False,
         "stream": True,
         "include": ["reasoning.encrypted_content"],
@@ -61,7 +63,8 @@ async def test_the_request_asks_for_a_stateless_streamed_reply(
         "max_output_tokens": 16,
         "text": {"format": schema},
     }
-    assert not {"reasoning", "max_output_tokens", "text"} & set(plain)
+    assert not {"reasoning", "max_output_tokens", "text", "tools", "tool_choice"} & set(plain)
+    assert "include" not in request_body(make_request(encrypted_reasoning=False))
 
 
 @pytest.mark.parametrize(("left", "sent"), [(-5, 16), (16, 16), (16_384, 16_384), (16_385, None), (500_000, None)])

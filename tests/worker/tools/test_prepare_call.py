@@ -14,7 +14,8 @@ from codex_api.approvals import approval_id
 from codex_api.rows import Classification, SessionSettings, ToolCallPayload
 from codex_api.session import ApprovalPolicy
 from codex_sandbox.digest import command_digest, write_digest
-from codex_worker.tools.prepare import CallContext, PreparedCall, prepare_reply
+from codex_worker.tools.call_context import CallContext
+from codex_worker.tools.prepare import PreparedCall, prepare_reply
 
 CONTEXT = CallContext(session="uid-1", turn=2, step=3, settings=SessionSettings(), nonce="n0")
 TRUSTING = dataclasses.replace(CONTEXT, settings=SessionSettings(approval_policy=ApprovalPolicy.NEVER))

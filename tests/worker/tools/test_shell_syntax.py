@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from codex_worker.tools.display import is_deceptive
-from codex_worker.tools.shell_syntax import NotPlain, PlainCommand, parse_plain_commands, render
+from codex_worker.tools.shell_syntax import NotPlain, PlainCommand, parse_plain_commands, parse_tree, render
 
 # Every command that bash runs ends here: the PATH is empty and the scripts use no builtin's name. Each writes a file of
 # its own, for the two sides of a pipe write at the same time.
@@ -263,3 +263,13 @@ def test_hostile_nesting_costs_little() -> None:
     for script in ("(" * 4000, "$(" * 2000, "{ " * 2000, "if " * 1300, "`" * 4000, "ls<(" * 1000):
         with pytest.raises(NotPlain):
             parse_plain_commands(script)
+
+
+@pytest.mark.parametrize("character", ["\U000ac736", "\U0001f600", "\U0002fa1d", "\u4e2d", "\xe9"])
+def test_a_character_beyond_latin_is_part_of_its_word_wherever_it_stands(character: str) -> None:
+    # The parser's grammar alone crashes the whole process on some of these.
+    for before in ("{", "a{1..", "$", "<<", "${", "`", "~", "#", "a=", "[[ ", "((", "@(", "!"):
+        parse_tree((before + character).encode())
+    if not is_deceptive(character):
+        [command] = parse_plain_commands(f"echo {character}a 'b {character}'")
+        assert command.words == ("echo", f"{character}a", f"b {character}")

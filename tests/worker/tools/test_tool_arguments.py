@@ -10,14 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codex_worker.tools.apply_patch import ApplyPatchArguments
 from codex_worker.tools.exec_command import (
     MAX_TEXT_BYTES,
     BadArguments,
     ExecCommandArguments,
+    ToolArguments,
     WriteStdinArguments,
     parse_arguments,
 )
+from codex_worker.tools.preparations import FUNCTIONS
+from codex_worker.tools.request_user_input import RequestUserInputArguments
 from codex_worker.tools.schemas import tool_definitions
+from codex_worker.tools.update_plan import UpdatePlanArguments
+from codex_worker.tools.view_image import ViewImageArguments
 
 
 def test_left_out_arguments_have_the_defaults_models_were_trained_with() -> None:
@@ -30,6 +36,8 @@ def test_left_out_arguments_have_the_defaults_models_were_trained_with() -> None
         "tty": False,
         "yield_time_ms": 10_000,
         "max_output_tokens": 10_000,
+        "sandbox_permissions": "use_default",
+        "justification": "",
     }
     assert parse_arguments(WriteStdinArguments, '{"session_id": 3}').model_dump() == {
         "session_id": 3,
@@ -40,8 +48,17 @@ def test_left_out_arguments_have_the_defaults_models_were_trained_with() -> None
 
 
 def test_null_counts_as_left_out_and_unknown_arguments_are_ignored() -> None:
-    names = ("workdir", "shell", "login", "tty", "yield_time_ms", "max_output_tokens")
-    text = json.dumps({"cmd": "ls", "justification": "to see", **dict.fromkeys(names)})
+    names = (
+        "workdir",
+        "shell",
+        "login",
+        "tty",
+        "yield_time_ms",
+        "max_output_tokens",
+        "justification",
+        "sandbox_permissions",
+    )
+    text = json.dumps({"cmd": "ls", "prefix_rule": ["ls"], **dict.fromkeys(names)})
     assert parse_arguments(ExecCommandArguments, text) == parse_arguments(ExecCommandArguments, '{"cmd": "ls"}')
 
 
@@ -123,12 +140,19 @@ def test_whatever_a_model_writes_is_read_or_refused(text: str) -> None:
             assert str(error)  # noqa: PT017  (both endings are right)
 
 
-@pytest.mark.parametrize(
-    ("tool", "model"), [("exec_command", ExecCommandArguments), ("write_stdin", WriteStdinArguments)]
-)
-def test_the_schema_a_model_sees_is_that_of_the_arguments(
-    tool: str, model: type[ExecCommandArguments] | type[WriteStdinArguments]
-) -> None:
+ARGUMENTS: dict[str, type[ToolArguments]] = {
+    "exec_command": ExecCommandArguments,
+    "write_stdin": WriteStdinArguments,
+    "apply_patch": ApplyPatchArguments,
+    "update_plan": UpdatePlanArguments,
+    "view_image": ViewImageArguments,
+    "request_user_input": RequestUserInputArguments,
+}
+
+
+@pytest.mark.parametrize("tool", ARGUMENTS)
+def test_the_schema_a_model_sees_is_that_of_the_arguments(tool: str) -> None:
+    model = ARGUMENTS[tool]
     definition = next(definition for definition in tool_definitions() if definition["name"] == tool)
     parameters = definition["parameters"]
     jsonschema.Draft202012Validator.check_schema(parameters)
@@ -138,5 +162,18 @@ def test_the_schema_a_model_sees_is_that_of_the_arguments(
     assert all(argument["description"] for argument in parameters["properties"].values())
 
 
+def test_every_defined_tool_is_one_that_runs() -> None:
+    for freeform in (False, True):
+        assert {definition["name"] for definition in tool_definitions(freeform)} == set(FUNCTIONS) == set(ARGUMENTS)
+
+
+def test_a_patch_is_freeform_for_models_that_learnt_it_so() -> None:
+    [patch] = [definition for definition in tool_definitions(freeform_patch=True) if definition["type"] == "custom"]
+    assert (patch["name"], patch["format"]["type"], patch["format"]["syntax"]) == ("apply_patch", "grammar", "lark")
+    for marker in ("*** Begin Patch", "*** Add File: ", "*** Update File: ", "*** Move to: ", "*** End of File"):
+        assert marker in patch["format"]["definition"]
+
+
 def test_the_definitions_never_change_within_a_process() -> None:
-    assert json.dumps(tool_definitions()) == json.dumps(tool_definitions())
+    for freeform in (False, True):
+        assert json.dumps(tool_definitions(freeform)) == json.dumps(tool_definitions(freeform))

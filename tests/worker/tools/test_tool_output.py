@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from codex_sandbox.output_buffer import OutputBuffer
 from codex_sandbox.protocol import CommandReply
 from codex_worker.tools import outcomes
-from codex_worker.tools.output import chunk_id, format_reply, function_call_output, token_count, truncate_middle
+from codex_worker.tools.output import call_output, chunk_id, format_reply, token_count, truncate_middle
 
 MARKER = re.compile("…([0-9]+) tokens truncated…")
 
@@ -66,6 +66,11 @@ def test_what_the_sandbox_left_out_already_is_counted() -> None:
     assert "Total output lines" not in text
 
 
+def test_the_lines_of_output_that_was_not_kept_are_told_where_the_sandbox_counted_them() -> None:
+    kept = reply("headtail", output_bytes=1_000_008, omitted_bytes=1_000_000, omitted_at=4, output_lines=77_000)
+    assert "Total output lines: 77000\n\nhead" in format_reply("t1.s1.c0", kept, 100)
+
+
 def test_the_same_call_reads_the_same_and_another_differs() -> None:
     assert format_reply("t1.s1.c0", reply("x"), 10) == format_reply("t1.s1.c0", reply("x"), 10)
     assert re.fullmatch("[0-9a-f]{6}", chunk_id("t1.s1.c0"))
@@ -116,7 +121,7 @@ def test_what_a_supervisor_reports_in_so_many_bytes_is_shown_whole(data: bytes, 
 
 
 def test_an_answer_carries_the_providers_id() -> None:
-    assert function_call_output("call_9", "x") == {"type": "function_call_output", "call_id": "call_9", "output": "x"}
+    assert call_output("call_9", "x") == {"type": "function_call_output", "call_id": "call_9", "output": "x"}
 
 
 def test_every_ending_without_a_result_tells_the_model_what_became_of_the_call() -> None:

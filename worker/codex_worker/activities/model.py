@@ -2,52 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
-import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.exceptions import ApplicationError
 
 from codex_api import conditions, names
-from codex_api.approvals import DecisionKind
-from codex_api.rows import (
-    MessagePayload,
-    ModelRetryPayload,
-    RowKind,
-    ToolCallPayload,
-    ToolResultPayload,
-    UsagePayload,
-)
+from codex_api.rows import ContextPayload, MessagePayload, RowKind, ToolCallPayload, ToolResultPayload, UsagePayload
 from codex_api.workflow_payloads import ModelCallInput, ModelCallReply
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, Row, SessionRecord
 from codex_worker import errors
-from codex_worker.activities.session import journal_errors
+from codex_worker.activities.attempts import ModelAttempts, budget_error, turn_failed
+from codex_worker.activities.compacting import Compactor
+from codex_worker.activities.session import journal_errors, wall_clock
+from codex_worker.activities.surroundings import project_documents
 from codex_worker.activities.tools import sandbox_errors
-from codex_worker.execution import Executor, run_in_parallel
+from codex_worker.budget import budget_end, priced
+from codex_worker.compaction import REASON_LIMIT, REASON_OVERFLOW, REASON_REQUESTED, is_full
+from codex_worker.context import Documents, context_changes, context_rows
+from codex_worker.deltas import OnDelta
+from codex_worker.execution import Executor, run_calls
+from codex_worker.gate import told_instead
 from codex_worker.heartbeat import heartbeating
+from codex_worker.items import user_message_item
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Providers
 from codex_worker.reply import output_of, reply_claim, reply_rows, reply_summary
-from codex_worker.request import model_request
+from codex_worker.request import Target, model_request, request_tokens, target_of
 from codex_worker.responses.client import ResponsesModel
-from codex_worker.responses.errors import ModelCallFailed
-from codex_worker.responses.posture import Fail, Overflow, Park, Posture, Retry, posture
-from codex_worker.responses.reply import ModelReply, ReplyInProgress
-from codex_worker.responses.request import ModelRequest
-from codex_worker.retrying import MAX_UNEXPECTED_FAILURES, park_delay, retry_delay
-from codex_worker.tools import outcomes
-from codex_worker.tools.prepare import CallContext
+from codex_worker.responses.posture import Park
+from codex_worker.responses.reply import ModelReply
+from codex_worker.sandboxes import Sandboxes
+from codex_worker.tools.call_context import CallContext
 from codex_worker.transcript import Transcript, Transcripts
 
-log = structlog.get_logger("codex_worker.model")
 
-OTHER_MODEL = "other"
+@dataclass(frozen=True)
+class StepContent:
+    """What a step's request adds to the conversation, and its reply journals."""
+
+    context: list[ContextPayload]
+    messages: Mapping[int, MessagePayload]
+
+    def items(self) -> list[dict[str, object]]:
+        told = [part.item for part in self.context]
+        return told + [user_message_item(message.text) for _, message in sorted(self.messages.items())]
 
 
 class ModelActivities:
@@ -60,14 +65,17 @@ class ModelActivities:
         providers: Providers,
         model: ResponsesModel,
         executor: Executor,
+        sandboxes: Sandboxes,
         metrics: WorkerMetrics,
+        on_delta: OnDelta | None = None,
     ) -> None:
         self._journal = journal
         self._transcripts = transcripts
         self._providers = providers
-        self._model = model
         self._executor = executor
-        self._metrics = metrics
+        self._sandboxes = sandboxes
+        self._attempts = ModelAttempts(journal, model, metrics, on_delta)
+        self._compactor = Compactor(journal, transcripts, self._attempts)
 
     @activity.defn(name=names.ACTIVITY_MODEL_CALL)
     async def model_call(self, request: ModelCallInput) -> ModelCallReply:
@@ -89,12 +97,12 @@ class ModelActivities:
         if transcript.last_step.get(request.turn, 0) < request.step:
             return None
         rows = await self._journal.read(request.session, claim=reply_claim(request.turn, request.step))
-        return summary_or_end(rows) if rows else None
+        return await self._summary(request, rows) if rows else None
 
     async def _run_calls(self, record: SessionRecord, transcript: Transcript, request: ModelCallInput) -> None:
         """Run the allowed calls, then answer those of the previous step that a person or the clock refused."""
         allowed = request.allowed_calls
-        await run_in_parallel([partial(self._executor.run, record, transcript, call) for call in allowed])
+        await run_calls(self._executor, record, transcript, allowed)
         if not transcript.results.issuperset(allowed):
             # Somebody else's rows came in between.
             transcript = await self._transcripts.load(record.session)
@@ -103,11 +111,7 @@ class ModelActivities:
             decisions = await self._journal.decisions(record.session, [call.approval_id for call in refused])
             for call in refused:
                 decision, _ = decisions.get(call.approval_id, (None, None))
-                text, outcome = outcomes.failed("the call was not allowed to run"), "refused"
-                if decision is not None and decision.kind is DecisionKind.DENY:
-                    text, outcome = outcomes.denied(decision.reason), "denied"
-                elif decision is not None and decision.kind is DecisionKind.EXPIRE:
-                    text, outcome = outcomes.expired(record.settings.approval_timeout_seconds), "expired"
+                text, outcome = told_instead(call, record.settings, decision)
                 await self._answer(record.session, call, text, outcome)
 
     async def _answer(self, session: str, call: ToolCallPayload, text: str, outcome: str) -> None:
@@ -115,173 +119,133 @@ class ModelActivities:
         await self._executor.journal_result(session, call, result)
 
     async def _ask(self, record: SessionRecord, request: ModelCallInput) -> ModelCallReply:
+        """Ask until there is a reply; compact the conversation first where it is full, or proves to be."""
         transcript = await self._transcripts.load(record.session)
-        self._check_budget(record, transcript)
-        messages = transcript.messages_for(request.turn)
+        if transcript.stopping_turn >= request.turn:
+            raise ApplicationError("the turn is being stopped", type=errors.TURN_STOPPING, non_retryable=True)
         try:
-            provider = self._providers.select(record.settings.provider, record.namespace)
-            sent = model_request(
-                session=record.session,
-                settings=record.settings,
-                provider=provider,
-                transcript=transcript,
-                messages=messages,
-            )
+            target = target_of(self._providers, record)
+            target.provider.key()
         except errors.UnknownProvider as error:
-            raise await self._failure(
-                Park(conditions.REASON_PROVIDER_UNKNOWN, str(error)), request, transcript
-            ) from error
+            problem = Park(conditions.REASON_PROVIDER_UNKNOWN, str(error))
+            raise await self._attempts.failure(problem, request, record.settings, transcript) from error
         except errors.MissingProviderKey as error:
-            problem: Posture = Park(conditions.REASON_PROVIDER_SECRET_MISSING, str(error))
-            raise await self._failure(problem, request, transcript) from error
-        # A tenant's own spelling becomes a label only once a provider has answered to it.
-        failed_model = sent.model if sent.model == provider.default_model else OTHER_MODEL
-        began = time.monotonic()
-        usage = UsagePayload(model=sent.model)
-        try:
-            reply = await self._stream(request, sent)
-            usage = reply.usage
-            rows = self._reply_rows(record, request, transcript, messages, reply)
-        except ModelCallFailed as error:
-            problem = posture(error.failure, datetime.now(UTC))
-            usage = error.failure.usage or usage
-            cause: Exception = error
-        except Exception as error:
-            log.exception("a step failed unexpectedly", session=record.session)
-            problem = Retry(conditions.REASON_INTERNAL_ERROR, repr(error)[:500], counts_as_failure=True)
-            cause = error
-        else:
-            return await self._journal_reply(record, request, reply, rows)
-        usage = usage.model_copy(update={"duration_seconds": usage.duration_seconds or time.monotonic() - began})
-        raise await self._failure(problem, request, transcript, usage, failed_model) from cause
+            problem = Park(conditions.REASON_PROVIDER_SECRET_MISSING, str(error))
+            raise await self._attempts.failure(problem, request, record.settings, transcript) from error
+        documents = await project_documents(self._sandboxes, record.session, transcript, request)
+        while True:
+            end = budget_end(record.settings, transcript.spent, target.model, target.prices)
+            if end is not None:
+                raise budget_error(end)
+            content = self._content(record, request, transcript, documents)
+            tokens = request_tokens(transcript, target, content.items())
+            reason = _compaction_due(request, transcript, target, tokens)
+            if reason is None:
+                reply = await self._attempt(record, request, transcript, target, content, tokens)
+                if reply is not None:
+                    return reply
+                reason = REASON_OVERFLOW
+            await self._compactor.compact(record, request, transcript, target, reason)
+            transcript = await self._transcripts.load(record.session)
 
-    async def _stream(self, request: ModelCallInput, sent: ModelRequest) -> ModelReply:
-        progress = ReplyInProgress()
-        try:
-            return await self._model.stream(sent, progress=progress)
-        except asyncio.CancelledError:
-            if progress.began:
-                await asyncio.shield(self._charge(request, progress.usage(sent), f"cancelled/{uuid.uuid4()}"))
-            raise
+    def _content(
+        self, record: SessionRecord, request: ModelCallInput, transcript: Transcript, documents: Documents | None
+    ) -> StepContent:
+        now = wall_clock(record.settings)
+        context = context_changes(record.settings, now, documents, transcript.told, transcript.context)
+        return StepContent(context, transcript.messages_for(request.turn))
 
-    def _reply_rows(
+    async def _attempt(
         self,
         record: SessionRecord,
         request: ModelCallInput,
         transcript: Transcript,
-        messages: dict[int, MessagePayload],
-        reply: ModelReply,
-    ) -> list[NewRow]:
-        context = CallContext(
-            session=record.session,
-            turn=request.turn,
-            step=request.step,
-            settings=record.settings,
-            nonce=secrets.token_hex(16),
-            asked_before=transcript.asked_in(request.turn),
-        )
-        return reply_rows(context, messages=messages, items=reply.items, usage=reply.usage)
+        target: Target,
+        content: StepContent,
+        tokens: int,
+    ) -> ModelCallReply | None:
+        """Ask once; returns None where the conversation does not fit and can be compacted.
+
+        Raises the ApplicationError by which it is tried again later, or ends the turn.
+        """
+        began = time.monotonic()
+        usage = UsagePayload(model=target.model)
+        try:
+            sent = model_request(record, target, transcript, content.items(), tokens)
+            reply = await self._attempts.stream(request, sent, target, shown=True)
+            usage = priced(reply.usage, target.prices)
+            rows = _rows_of(record, request, transcript, content, reply, usage)
+        except Exception as error:
+            usage = usage.model_copy(update={"duration_seconds": usage.duration_seconds or time.monotonic() - began})
+            if transcript.can_be_compacted() and await self._attempts.overflowed(error, request, target):
+                return None
+            raise await self._attempts.failed_exchange(
+                error, request, record.settings, transcript, target, usage
+            ) from error
+        return await self._journal_reply(record, request, reply, usage, rows)
 
     async def _journal_reply(
-        self, record: SessionRecord, request: ModelCallInput, reply: ModelReply, rows: list[NewRow]
+        self, record: SessionRecord, request: ModelCallInput, reply: ModelReply, usage: UsagePayload, rows: list[NewRow]
     ) -> ModelCallReply:
         if not reply.items:
-            await self._charge(request, reply.usage, f"empty/{uuid.uuid4()}")
+            await self._attempts.charge(request, usage, f"empty/{uuid.uuid4()}")
+            cut = reply.incomplete_reason
             raise turn_failed(
-                conditions.REASON_MODEL_RESPONSE_INVALID,
-                f"the model's reply held nothing to go on with ({reply.incomplete_reason or 'empty'})",
+                conditions.REASON_MODEL_RESPONSE_INCOMPLETE if cut else conditions.REASON_MODEL_RESPONSE_INVALID,
+                f"the model's reply held nothing to go on with ({cut or 'empty'})",
             )
         appended = await self._journal.append(record.session, reply_claim(request.turn, request.step), rows)
         self._transcripts.add(appended)
         if appended.inserted:
-            self._observe(reply.usage, "completed")
+            self._attempts.observe(usage, "completed")
         else:
-            await self._charge(request, reply.usage, f"lost/{uuid.uuid4()}")
-        return summary_or_end(appended.rows)
+            await self._attempts.charge(request, usage, f"lost/{uuid.uuid4()}")
+        return await self._summary(request, appended.rows)
 
-    def _observe(self, usage: UsagePayload, outcome: str, model: str = "") -> None:
-        model = model or usage.model
-        self._metrics.model_request_duration.labels(model=model, outcome=outcome).observe(usage.duration_seconds)
-        for direction, tokens in (
-            ("input", usage.input_tokens - usage.cached_input_tokens),
-            ("cached", usage.cached_input_tokens),
-            ("output", usage.output_tokens),
-        ):
-            self._metrics.model_tokens.labels(model=model, direction=direction).inc(tokens)
-
-    async def _charge(self, request: ModelCallInput, usage: UsagePayload, what: str) -> None:
-        """Keep what an attempt cost that did not become the step's reply."""
-        row = NewRow(RowKind.USAGE, usage.model_dump(), request.turn, request.step)
-        await self._journal.append(request.session, f"{names.step_label(request.turn, request.step)}/{what}", [row])
-
-    def _check_budget(self, record: SessionRecord, transcript: Transcript) -> None:
-        if transcript.tokens >= record.settings.max_tokens:
-            raise ApplicationError(
-                f"the session used {transcript.tokens} of its {record.settings.max_tokens} tokens "
-                "(spec.limits.maxTokens)",
-                conditions.REASON_TOKEN_LIMIT,
-                type=errors.TURN_ABORTED,
-                non_retryable=True,
-            )
-
-    async def _failure(
-        self,
-        problem: Posture,
-        request: ModelCallInput,
-        transcript: Transcript,
-        usage: UsagePayload | None = None,
-        model: str = OTHER_MODEL,
-    ) -> ApplicationError:
-        """Journal what went wrong; return the error by which it is tried again later, or ends the turn.
-
-        ``usage`` is None where nothing was sent; ``model`` is the metrics' label.
-        """
-        before = transcript.retries(request.turn, request.step)
-        delay, final = 0.0, False
-        match problem:
-            case Overflow(message):
-                reason, final = conditions.REASON_CONTEXT_WINDOW_EXCEEDED, True
-            case Fail(reason, message):
-                final = True
-            case Park(reason, message):
-                delay = park_delay(sum(retry.reason == reason for retry in before))
-            case Retry(reason, message, wanted, counts):
-                failures = sum(retry.reason == reason for retry in before)
-                delay = retry_delay(failures) if wanted is None else wanted
-                final = counts and failures + 1 >= MAX_UNEXPECTED_FAILURES
-        retry = ModelRetryPayload(attempt=len(before) + 1, reason=reason, message=message[:1000], until=_until(delay))
-        await self._journal_failure(request, retry, usage, model)
-        if final:
-            return turn_failed(reason, message)
-        wait = timedelta(seconds=max(0.05, delay))
-        return ApplicationError(
-            message,
-            reason,
-            type=errors.MODEL_RETRY,
-            next_retry_delay=wait,
-            category=ApplicationErrorCategory.BENIGN,
-        )
-
-    async def _journal_failure(
-        self, request: ModelCallInput, retry: ModelRetryPayload, usage: UsagePayload | None, model: str
-    ) -> None:
-        """Journal a failed attempt with what it cost, so that people see why a turn waits."""
-        rows = []
-        if usage is not None and (usage.input_tokens or usage.output_tokens):
-            rows.append(NewRow(RowKind.USAGE, usage.model_dump(), request.turn, request.step))
-        # Last, so that the newest thing told of the step is why it waits.
-        rows.append(NewRow(RowKind.MODEL_RETRY, retry.model_dump(), request.turn, request.step))
-        claim = f"{names.step_label(request.turn, request.step)}/retry/{retry.attempt}"
-        appended = await self._journal.append(request.session, claim, rows)
-        if appended.inserted and usage is not None:
-            self._observe(usage, retry.reason, model)
-        log.warning(
-            "model call failed", session=request.session, reason=retry.reason, attempt=retry.attempt, until=retry.until
-        )
+    async def _summary(self, request: ModelCallInput, rows: list[Row]) -> ModelCallReply:
+        """Return what the workflow needs to know of a step; raises the turn's end where the reply was cut short."""
+        summary = reply_summary(rows)
+        cut = any(row.kind is RowKind.ITEM and row.payload["item"].get("status") == "incomplete" for row in rows)
+        if not cut or summary.follow_up:
+            return summary
+        record = await self._transcripts.record(request.session)
+        transcript = await self._transcripts.load(request.session)
+        with suppress(errors.UnknownProvider):
+            target = target_of(self._providers, record)
+            # The cap was ours: what was left of a budget.
+            if end := budget_end(record.settings, transcript.spent, target.model, target.prices):
+                raise budget_error(end)
+        reason = conditions.REASON_MODEL_RESPONSE_INCOMPLETE
+        raise turn_failed(reason, "the provider cut the reply short (its length limit, or a content filter)")
 
 
-def _until(delay: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=delay)).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _compaction_due(request: ModelCallInput, transcript: Transcript, target: Target, tokens: int) -> str | None:
+    """Return why the conversation is to be compacted before the step's request, or None."""
+    if transcript.compactions(request.turn, request.step) or not transcript.can_be_compacted():
+        return None
+    if request.compact:
+        return REASON_REQUESTED
+    return REASON_LIMIT if is_full(tokens, target.context_window) else None
+
+
+def _rows_of(
+    record: SessionRecord,
+    request: ModelCallInput,
+    transcript: Transcript,
+    content: StepContent,
+    reply: ModelReply,
+    usage: UsagePayload,
+) -> list[NewRow]:
+    context = CallContext(
+        session=record.session,
+        turn=request.turn,
+        step=request.step,
+        settings=record.settings,
+        nonce=secrets.token_hex(16),
+        asked_before=transcript.asked_in(request.turn),
+    )
+    told = context_rows(content.context, request.turn, request.step)
+    return reply_rows(context, messages=content.messages, items=reply.items, usage=usage, context_rows=told)
 
 
 def _require_next_step(transcript: Transcript, request: ModelCallInput) -> None:
@@ -293,19 +257,3 @@ def _require_next_step(transcript: Transcript, request: ModelCallInput) -> None:
             type=errors.SESSION_CLOSED if request.turn <= transcript.ended_turn else errors.WRONG_STEP,
             non_retryable=True,
         )
-
-
-def summary_or_end(rows: list[Row]) -> ModelCallReply:
-    """Return what the workflow needs to know of a step; raises the turn's end where the reply was cut short."""
-    summary = reply_summary(rows)
-    cut = any(row.kind is RowKind.ITEM and row.payload["item"].get("status") == "incomplete" for row in rows)
-    if cut and not summary.follow_up:
-        reason = conditions.REASON_MODEL_RESPONSE_INCOMPLETE
-        raise turn_failed(reason, "the provider cut the reply short (its length limit, or a content filter)")
-    return summary
-
-
-def turn_failed(reason: str, message: str) -> ApplicationError:
-    return ApplicationError(
-        message, reason, type=errors.TURN_FAILED, non_retryable=True, category=ApplicationErrorCategory.BENIGN
-    )

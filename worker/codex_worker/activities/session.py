@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -19,7 +19,7 @@ from codex_api.events import (
     TurnEnd,
     TurnFailed,
 )
-from codex_api.rows import RowKind, SessionClosedPayload
+from codex_api.rows import RowKind, SandboxMode, SessionClosedPayload, SessionSettings
 from codex_api.workflow_payloads import (
     JournalEventsInput,
     JournalEventsReply,
@@ -34,6 +34,7 @@ from codex_journal.errors import NotPermitted, SessionClosed, TurnEnded, Unknown
 from codex_journal.journal import Journal
 from codex_journal.rows import Appended, NewRow, SessionRecord
 from codex_worker import errors
+from codex_worker.context import context_changes
 from codex_worker.event_rules import RefusedEvent, check_events, claim_of
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.reply import OPEN_CLASSIFICATIONS, reply_claim, reply_summary, summarize_call
@@ -60,6 +61,12 @@ async def session_record(journal: Journal, session: str) -> SessionRecord:
     return record
 
 
+def wall_clock(settings: SessionSettings) -> datetime:
+    """Return the time as the session's commands see it: a pod has no time zone of its own."""
+    now = datetime.now(UTC)
+    return now if settings.sandbox_mode is SandboxMode.POD else now.astimezone()
+
+
 class SessionActivities:
     """Reads where a session stands, and journals what the workflow decided."""
 
@@ -72,6 +79,7 @@ class SessionActivities:
     async def open_session(self, request: OpenSessionInput) -> OpenSession:
         with journal_errors():
             record = await session_record(self._journal, request.session)
+            self._transcripts.remember(record)
             transcript = await self._transcripts.load(request.session)
             return await self._opened(record, transcript)
 
@@ -82,6 +90,7 @@ class SessionActivities:
         reply = reply_summary(await self._journal.read(record.session, claim=claim) if step else [])
         return OpenSession(
             closed=record.closed,
+            created_at=record.created_at.timestamp(),
             known_seq=transcript.seq,
             turn=turn,
             turn_ended=transcript.ended_turn >= turn,
@@ -130,7 +139,11 @@ class SessionActivities:
     async def _end_turn(self, session: str, transcript: Transcript, end: TurnEnd) -> Appended:
         waiting = transcript.waiting_messages()
         first = {seq: message for seq, message in waiting.items() if seq == transcript.first_message.get(end.turn)}
-        appended = await self._journal.end_turn(session, end.turn, lambda ending: turn_end_rows(ending, end, first))
+        settings = (await self._transcripts.record(session)).settings
+        context = context_changes(settings, wall_clock(settings), None, transcript.told, transcript.context)
+        appended = await self._journal.end_turn(
+            session, end.turn, lambda ending: turn_end_rows(ending, end, first, context)
+        )
         if appended.inserted:
             self._metrics.turns.labels(end="Complete" if isinstance(end, TurnComplete) else end.reason).inc()
         return appended

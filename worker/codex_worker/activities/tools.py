@@ -11,8 +11,10 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from codex_api import names
+from codex_api.rows import RowKind
 from codex_api.workflow_payloads import StopProcessesInput, StopProcessesReply, ToolExecInput, ToolExecReply
 from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
 from codex_sandbox.errors import SandboxError
 from codex_worker import errors
 from codex_worker.activities.session import journal_errors, session_record
@@ -77,7 +79,13 @@ class ToolActivities:
         async with heartbeating():
             with journal_errors(), sandbox_errors():
                 record = await session_record(self._journal, request.session)
-                if not await self._sandboxes.exists(request.session) or record.closed:
+                if record.closed:
+                    return StopProcessesReply(stopped=True)
+                # A killed command returns at once, its activity hears of the cancellation later: the model must not be
+                # told of the one before the other.
+                row = NewRow(RowKind.TURN_STOPPING, {}, request.turn)
+                await self._journal.append(request.session, f"t{request.turn}/stopping", [row])
+                if not await self._sandboxes.exists(request.session):
                     return StopProcessesReply(stopped=True)
                 lease = self._sandboxes.lease(request.session, record.settings, fresh=True, isolated=False)
                 async with lease as sandbox:

@@ -87,11 +87,9 @@ class ResponsesModel:
 
 def _check_key(key: str) -> None:
     if not key:
-        raise _failed(FailureKind.UNUSABLE_KEY, "the provider's API key is missing; fill its Secret")
+        raise _failed(FailureKind.UNUSABLE_KEY, "the provider's API key is missing")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise _failed(
-            FailureKind.UNUSABLE_KEY, "the provider's API key holds characters no key has; correct its Secret"
-        )
+        raise _failed(FailureKind.UNUSABLE_KEY, "the provider's API key holds characters no key has")
 
 
 async def _exchange(

@@ -26,7 +26,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Park:
-    """Somebody has to mend something; the message says what. The turn waits and goes on by itself."""
+    """Somebody has to mend something; the message says what is wrong, and how to mend it depends on where it runs."""
 
     reason: str
     message: str
@@ -120,8 +120,7 @@ def _by_status(failure: ModelFailure, now: datetime) -> Posture:
     if status in (400, 404) and UNKNOWN_MODEL_WORDS.search(failure.message):
         return Fail(conditions.REASON_MODEL_UNKNOWN, failure.message)
     if status == 404 and not failure.api_error:
-        cure = "there is no Responses API at the provider's base URL (404); correct baseUrl, the session then goes on"
-        return Park(conditions.REASON_MODEL_UNAVAILABLE, cure)
+        return Park(conditions.REASON_MODEL_UNAVAILABLE, "there is no Responses API at the provider's base URL (404)")
     return Fail(conditions.REASON_MODEL_REQUEST_REJECTED, failure.message)
 
 
@@ -139,14 +138,10 @@ def _retry(reason: str, failure: ModelFailure, now: datetime, *, counts_as_failu
 
 
 def _quota(failure: ModelFailure) -> Park:
-    message = "the provider's quota is exhausted; raise it or pay, the session then goes on by itself"
-    return Park(conditions.REASON_PROVIDER_QUOTA_EXHAUSTED, message)
+    return Park(conditions.REASON_PROVIDER_QUOTA_EXHAUSTED, "the provider's quota is exhausted")
 
 
 def _unauthorized(failure: ModelFailure) -> Park:
     # The provider's own words may repeat parts of the key.
-    message = (
-        f"the provider refuses the API key ({failure.status or failure.code}); "
-        "correct the key in the provider's Secret, the session then goes on by itself"
-    )
+    message = f"the provider refuses the API key ({failure.status or failure.code})"
     return Park(conditions.REASON_PROVIDER_UNAUTHORIZED, message)

@@ -10,11 +10,10 @@ from typing import Any
 
 from codex_api.rows import UsagePayload
 from codex_worker.responses.errors import SenselessEvent
-from codex_worker.responses.request import ModelRequest, request_body
+from codex_worker.responses.request import ModelRequest
+from codex_worker.token_estimates import BYTES_PER_TOKEN, item_tokens
 
 Item = dict[str, Any]
-
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class ReplyInProgress:
         if self._usage is None:
             return UsagePayload(
                 model=request.model,
-                input_tokens=len(json.dumps(request_body(request))) // BYTES_PER_TOKEN,
+                input_tokens=_estimated_tokens(request),
                 output_tokens=self.content_bytes // BYTES_PER_TOKEN,
                 duration_seconds=duration,
                 estimated=True,
@@ -128,16 +127,19 @@ class ReplyInProgress:
 
 _RESPONSE_EVENTS = frozenset({"response.created", "response.completed", "response.incomplete", "response.failed"})
 
+# Kind of call → the field that holds what is asked of the tool.
+_CALL_CONTENT = {"function_call": "arguments", "custom_tool_call": "input"}
+
 
 def check_item(item: Any) -> None:
     """Raise SenselessEvent for an item that could not be sent back as part of the conversation."""
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
         raise SenselessEvent(f"an output item has no type: {item!r:.80}")
-    if item["type"] == "function_call":
-        missing = [name for name in ("call_id", "name", "arguments") if not isinstance(item.get(name), str)]
+    if content := _CALL_CONTENT.get(item["type"]):
+        missing = [name for name in ("call_id", "name", content) if not isinstance(item.get(name), str)]
         missing += [name for name in ("call_id", "name") if item.get(name) == ""]
         if missing:
-            raise SenselessEvent(f"a function call lacks {', '.join(missing)}")
+            raise SenselessEvent(f"a {item['type']} lacks {', '.join(missing)}")
 
 
 def finished_items(items: list[Item]) -> list[Item]:
@@ -149,6 +151,11 @@ def finished_items(items: list[Item]) -> list[Item]:
     while kept and kept[-1]["type"] == "reasoning":
         kept.pop()
     return kept
+
+
+def _estimated_tokens(request: ModelRequest) -> int:
+    fixed = len(request.instructions) + len(json.dumps(list(request.tools)))
+    return fixed // BYTES_PER_TOKEN + sum(map(item_tokens, request.input))
 
 
 def _count(usage: Any, name: str) -> int:

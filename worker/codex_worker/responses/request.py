@@ -27,6 +27,10 @@ class ModelRequest:
     tools: Sequence[Mapping[str, Any]] = ()
     reasoning_effort: str | None = None
     """As the API spells it: low, medium, high."""
+    reasoning_summary: str | None = None
+    """auto, concise or detailed; None: no summary is asked for."""
+    encrypted_reasoning: bool = True
+    """Ask for reasoning that can be sent back; models that do not reason refuse that."""
     max_output_tokens: int | None = None
     """What is left of a budget: raised to the API's minimum of 16, left out above 16,384."""
     text_format: Mapping[str, Any] | None = None
@@ -35,20 +39,15 @@ class ModelRequest:
 
 def request_body(request: ModelRequest) -> dict[str, Any]:
     """Return the JSON body of ``POST /responses``."""
-    body: dict[str, Any] = {
-        "model": request.model,
-        "instructions": request.instructions,
-        "input": list(request.input),
-        "tools": list(request.tools),
-        "tool_choice": "auto",
-        "parallel_tool_calls": True,
-        "store": False,
-        "stream": True,
-        "include": ["reasoning.encrypted_content"],
-        "prompt_cache_key": request.session,
-    }
-    if request.reasoning_effort is not None:
-        body["reasoning"] = {"effort": request.reasoning_effort.lower()}
+    body: dict[str, Any] = {"model": request.model, "instructions": request.instructions, "input": list(request.input)}
+    if request.tools:
+        body |= {"tools": list(request.tools), "tool_choice": "auto", "parallel_tool_calls": True}
+    body |= {"store": False, "stream": True, "prompt_cache_key": request.session}
+    if request.encrypted_reasoning:
+        body["include"] = ["reasoning.encrypted_content"]
+    reasoning = {"effort": (request.reasoning_effort or "").lower(), "summary": request.reasoning_summary}
+    if given := {name: value for name, value in reasoning.items() if value}:
+        body["reasoning"] = given
     if request.max_output_tokens is not None and request.max_output_tokens <= MAX_OUTPUT_TOKENS_CAP:
         body["max_output_tokens"] = max(MIN_OUTPUT_TOKENS, request.max_output_tokens)
     if request.text_format is not None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-EXEC_COMMAND = "exec_command"
-WRITE_STDIN = "write_stdin"
 
 DEFAULT_YIELD_MS = 10_000
 MIN_YIELD_MS, MAX_YIELD_MS = 250, 30_000
@@ -47,7 +44,8 @@ def _path(text: str) -> str:
     return text
 
 
-def _filled(text: str) -> str:
+def filled(text: str) -> str:
+    """Refuse blanks only; a pydantic validator."""
     if not text.strip():
         raise ValueError("is empty")
     return text
@@ -58,7 +56,7 @@ CommandText = Annotated[Text, AfterValidator(_without_nul)]
 PathText = Annotated[CommandText, AfterValidator(_path)]
 
 
-def _default_for_null(default: Any) -> BeforeValidator:
+def default_for_null(default: Any) -> BeforeValidator:
     """Models send null for an argument they leave out."""
     return BeforeValidator(lambda value: default if value is None else value)
 
@@ -70,15 +68,20 @@ class ToolArguments(BaseModel):
 
 
 class ExecCommandArguments(ToolArguments):
-    cmd: Annotated[CommandText, AfterValidator(_filled)]
+    cmd: Annotated[CommandText, AfterValidator(filled)]
     workdir: PathText | None = None
     """Relative to the workspace; None: the workspace."""
-    shell: Annotated[PathText, AfterValidator(_filled)] | None = None
+    shell: Annotated[PathText, AfterValidator(filled)] | None = None
     """None: bash."""
-    login: Annotated[bool, _default_for_null(True)] = True
-    tty: Annotated[bool, _default_for_null(False)] = False
-    yield_time_ms: Annotated[int, _default_for_null(DEFAULT_YIELD_MS), Field(ge=0)] = DEFAULT_YIELD_MS
-    max_output_tokens: Annotated[int, _default_for_null(MAX_OUTPUT_TOKENS), Field(ge=0)] = MAX_OUTPUT_TOKENS
+    login: Annotated[bool, default_for_null(True)] = True
+    tty: Annotated[bool, default_for_null(False)] = False
+    yield_time_ms: Annotated[int, default_for_null(DEFAULT_YIELD_MS), Field(ge=0)] = DEFAULT_YIELD_MS
+    max_output_tokens: Annotated[int, default_for_null(MAX_OUTPUT_TOKENS), Field(ge=0)] = MAX_OUTPUT_TOKENS
+    sandbox_permissions: Annotated[Literal["use_default", "require_escalated"], default_for_null("use_default")] = (
+        "use_default"
+    )
+    """Escalated: a person is asked; the command runs in the sandbox all the same."""
+    justification: Annotated[Text, default_for_null("")] = ""
 
     def clamped(self) -> ExecCommandArguments:
         """Return the arguments with time and output inside what is allowed."""
@@ -93,10 +96,10 @@ class ExecCommandArguments(ToolArguments):
 class WriteStdinArguments(ToolArguments):
     session_id: Annotated[int, Field(ge=0, le=2**31 - 1)]
     """The process number an earlier call reported."""
-    chars: Annotated[Text, _default_for_null("")] = ""
+    chars: Annotated[Text, default_for_null("")] = ""
     """Empty: only wait for output."""
-    yield_time_ms: Annotated[int, _default_for_null(DEFAULT_WRITE_YIELD_MS), Field(ge=0)] = DEFAULT_WRITE_YIELD_MS
-    max_output_tokens: Annotated[int, _default_for_null(MAX_OUTPUT_TOKENS), Field(ge=0)] = MAX_OUTPUT_TOKENS
+    yield_time_ms: Annotated[int, default_for_null(DEFAULT_WRITE_YIELD_MS), Field(ge=0)] = DEFAULT_WRITE_YIELD_MS
+    max_output_tokens: Annotated[int, default_for_null(MAX_OUTPUT_TOKENS), Field(ge=0)] = MAX_OUTPUT_TOKENS
 
     def clamped(self) -> WriteStdinArguments:
         """Return the arguments with time and output inside what is allowed."""

@@ -9,6 +9,10 @@ def unsupported_call(name: str) -> str:
     return f"unsupported call: {name}"
 
 
+def unsupported_custom_call(name: str) -> str:
+    return f"unsupported custom tool call: {name}"
+
+
 def malformed_call(problem: str) -> str:
     return f"failed to parse function arguments: {problem}"
 
@@ -27,6 +31,24 @@ def denied(reason: str = "") -> str:
 
 def expired(timeout_seconds: int) -> str:
     return f"{_NOT_RUN} rejected: it needs a person's approval, and nobody answered within {timeout_seconds} seconds"
+
+
+def declined(reason: str = "") -> str:
+    """A person would not answer the model's question."""
+    return "The user declined to answer" + (f": {reason}" if reason else "")
+
+
+def unanswered(timeout_seconds: int) -> str:
+    return f"Nobody answered the question within {timeout_seconds} seconds. Go on with your best judgement."
+
+
+def nobody_to_ask() -> str:
+    """The session's policy is to ask nobody."""
+    return "request_user_input is unavailable: nobody can be asked in this session. Go on with your best judgement."
+
+
+def invalid_patch(problem: str) -> str:
+    return f"apply_patch verification failed: {problem}"
 
 
 def aborted(seconds: float | None = None) -> str:
@@ -56,12 +78,19 @@ def process_lost(process: int) -> str:
 
 
 def unknown_process(process: int) -> str:
-    return f"write_stdin failed: no process with session ID {process} is running"
+    return f"write_stdin failed: Unknown process id {process}"
 
 
 def refused(message: str) -> str:
     """The sandbox would not run the call, for example because what arrived is not what was approved."""
     return f"{_NOT_RUN} The sandbox refused it: {message}"
+
+
+def too_many_processes(message: str) -> str:
+    return (
+        f"{_NOT_RUN} {message[:1].upper()}{message[1:]}, which is the most a session may have. "
+        "End some of them first: let them finish, or write Ctrl-C to them."
+    )
 
 
 def failed(message: str) -> str:

@@ -6,14 +6,16 @@ import hashlib
 from typing import Any
 
 from codex_sandbox.protocol import CommandReply
+from codex_worker.token_estimates import BYTES_PER_TOKEN
 
-# The estimate the Codex CLI uses; no tokenizer is asked.
-BYTES_PER_TOKEN = 4
+Output = str | list[dict[str, Any]]
+"""A text, or the parts of one that holds pictures."""
 
 
-def function_call_output(provider_call_id: str, text: str) -> dict[str, Any]:
-    """Return the item that answers a function call."""
-    return {"type": "function_call_output", "call_id": provider_call_id, "output": text}
+def call_output(provider_call_id: str, output: Output, *, custom: bool = False) -> dict[str, Any]:
+    """Return the item that answers a function call, or a custom tool call."""
+    kind = "custom_tool_call_output" if custom else "function_call_output"
+    return {"type": kind, "call_id": provider_call_id, "output": output}
 
 
 def format_reply(call_id: str, reply: CommandReply, max_output_tokens: int) -> str:
@@ -31,8 +33,9 @@ def format_reply(call_id: str, reply: CommandReply, max_output_tokens: int) -> s
     lines += [f"Original token count: {tokens}", "Output:"]
     if cut:
         lines.append(f"Warning: truncated output (original token count: {tokens})")
-        if reply.omitted_at is None:
-            lines.append(f"Total output lines: {len(reply.output.splitlines())}")
+        known = reply.output_lines is not None or reply.omitted_at is None
+        total = len(reply.output.splitlines()) if reply.output_lines is None else reply.output_lines
+        lines += [f"Total output lines: {total}"] if known else []
         lines.append("")
     return "\n".join([*lines, text])
 

@@ -7,6 +7,7 @@ text again, so a place where this parser and a shell would disagree cannot run a
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from codex_worker.tools.display import is_deceptive
 
 # Longer scripts are never run unasked, and parsing must stay cheap whatever a model sends.
 MAX_SCRIPT_BYTES = 4096
+PARSE_SECONDS = 0.25  # of this thread's processor time
 OPERATORS = frozenset({"&&", "||", ";", "|"})
 
 _STRUCTURE = frozenset({"program", "list", "pipeline", "command", "command_name"})
@@ -32,6 +34,8 @@ _SPECIAL_UNQUOTED = {
     "$": "an expansion",
     "`": "a command substitution",
 }
+_CHUNK_BYTES = 64 * 1024
+_ASCII_ONLY = bytes(range(0x80)) + b"x" * 0x80
 _REASONS = {
     "&": "a background command",
     "$": "an expansion",
@@ -55,6 +59,10 @@ _REASONS = {
     "variable_assignment": "a variable assignment",
     "variable_assignments": "a variable assignment",
 }
+
+
+class TooCostly(Exception):
+    """The script is not worth the time its parsing would take."""
 
 
 class NotPlain(Exception):
@@ -89,8 +97,11 @@ def parse_plain_commands(script: str) -> tuple[PlainCommand, ...]:
     source = script.encode()
     if len(source) > MAX_SCRIPT_BYTES:
         raise NotPlain(f"more than {MAX_SCRIPT_BYTES} bytes")
-    root = Parser(_language()).parse(source).root_node
-    commands = _assemble(source, list(_tokens(root)))
+    try:
+        root = parse_tree(source)
+    except TooCostly as error:
+        raise NotPlain("something too intricate") from error
+    commands = _assemble(source, list(_tokens(source, root)))
     # After the walk, whose reasons are better; before the result, for missing parts have no token.
     if root.has_error:
         raise NotPlain("a syntax error")
@@ -102,12 +113,36 @@ def render(commands: Sequence[PlainCommand]) -> str:
     return " ".join(f"{shlex.join(command.words)} {command.operator}".rstrip() for command in commands)
 
 
+def parse_tree(source: bytes) -> Node:
+    """Return the root of a script's syntax tree, which a script with errors has too; its nodes' text is masked.
+
+    The grammar looks characters up in a table of 256 and crashes the process on others. To a shell each of them is
+    part of a word, as a letter is. Raises TooCostly: some nonsense takes the parser quadratic time.
+    """
+    masked = source.translate(_ASCII_ONLY)
+    ends = time.thread_time() + PARSE_SECONDS
+    try:
+        # Bytes given as they are would be parsed without asking whether to go on.
+        tree = Parser(_language()).parse(
+            lambda offset, point: masked[offset : offset + _CHUNK_BYTES],
+            progress_callback=lambda offset, has_error: time.thread_time() > ends,
+        )
+    except ValueError as error:
+        raise TooCostly(f"not parsed within {PARSE_SECONDS} s") from error
+    return tree.root_node
+
+
+def node_text(source: bytes, node: Node) -> str:
+    """Return what stands in the source where the node is."""
+    return source[node.start_byte : node.end_byte].decode(errors="replace")
+
+
 @cache
 def _language() -> Language:
     return Language(tree_sitter_bash.language())
 
 
-def _tokens(root: Node) -> Iterator[_Token]:
+def _tokens(source: bytes, root: Node) -> Iterator[_Token]:
     """Yield the tokens in order; raises NotPlain at the first node that is none of a plain script."""
     pending: list[tuple[Node, int]] = [(root, -1)]
     while pending:
@@ -117,7 +152,7 @@ def _tokens(root: Node) -> Iterator[_Token]:
             number = node.start_byte if kind == "command" else command
             pending.extend((child, number) for child in reversed(node.children))
         elif kind in _WORDS:
-            yield _Token("word", node.start_byte, node.end_byte, decode_word(_text(node)), command)
+            yield _Token("word", node.start_byte, node.end_byte, decode_word(node_text(source, node)), command)
         elif kind in OPERATORS:
             yield _Token("operator", node.start_byte, node.end_byte, kind)
         elif kind == "comment":
@@ -126,10 +161,6 @@ def _tokens(root: Node) -> Iterator[_Token]:
             raise NotPlain("a syntax error")
         else:
             raise NotPlain(_REASONS.get(kind) or f"shell syntax ({kind})")
-
-
-def _text(node: Node) -> str:
-    return (node.text or b"").decode()
 
 
 def _assemble(source: bytes, tokens: Sequence[_Token]) -> tuple[PlainCommand, ...]:

@@ -1,0 +1,193 @@
+"""A session with all that it needs on this machine, from its lock to its sandbox; one process at a time has it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codex_api.rows import RowKind, SandboxMode, SessionSettings
+from codex_client.event_source import JournalEvents
+from codex_client.local.config import LocalConfig
+from codex_client.local.errors import UsageError, translated
+from codex_client.local.logs import log_file
+from codex_client.local.providers import default_model
+from codex_client.local.runtime import LocalRuntime
+from codex_client.local.sandbox import LocalSandbox
+from codex_client.local.session_control import SessionControl
+from codex_client.local.session_lock import SessionLock
+from codex_client.local.session_options import SessionOptions, SettingsChange
+from codex_client.local.worker_socket import NewSession, begin_session
+
+if TYPE_CHECKING:
+    from codex_journal.journal import Journal
+    from codex_journal.rows import Row, SessionRecord
+    from codex_worker.deltas import OnDelta
+
+
+@dataclass(frozen=True)
+class LocalSession:
+    settings: SessionSettings
+    control: SessionControl
+    events: JournalEvents
+    sandbox: LocalSandbox
+    runtime: LocalRuntime
+    earlier: list[Row]
+    """Rows of a session that goes on, from before."""
+    message: int
+    """Seq of the message that the session began with; 0 where none was given."""
+
+
+@asynccontextmanager
+async def new_session(
+    options: SessionOptions, config: LocalConfig, prompt: str | None, on_delta: OnDelta | None
+) -> AsyncIterator[LocalSession]:
+    """Create a session and run it; raises LocalError."""
+    async with AsyncExitStack() as stack:
+        with translated():
+            local = await _new(stack, options, config, prompt, on_delta)
+        yield local
+
+
+async def _new(
+    stack: AsyncExitStack, options: SessionOptions, config: LocalConfig, prompt: str | None, on_delta: OnDelta | None
+) -> LocalSession:
+    session = str(uuid.uuid4())
+    workflow_id = SessionControl.workflow_id(_name(options.directory), session)
+    config.state.create()
+    stack.enter_context(SessionLock(config.state.locks, session))
+    runtime = await stack.enter_async_context(LocalRuntime(config, session, own_worker=False))
+    settings = options.settings(runtime.shared.default_model if runtime.shared else default_model(config))
+    sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
+    # Both take a while to come up, and Python to import what follows.
+    await runtime.begin()
+    await sandbox.start(1)
+    message = 0
+    if runtime.shared is not None and prompt is not None:
+        await sandbox.wait_until_ready()
+        new = NewSession(workflow_id=workflow_id, settings=settings, sandbox_socket=sandbox.socket, prompt=prompt)
+        message = await begin_session(runtime.shared.socket, new)
+    journal = await _journal(stack, config)
+    await sandbox.wait_until_ready()
+    await runtime.connect()
+    control = SessionControl(runtime.client, journal, workflow_id)
+    if not message:
+        message = await control.create(settings, sandbox.socket, prompt)
+        await runtime.start_worker(journal, on_delta)
+        await control.start(runtime.task_queue, afresh=False)
+    else:
+        await runtime.start_worker(journal, on_delta)
+    local = LocalSession(settings, control, _events(stack, journal, session, 0), sandbox, runtime, [], message)
+    _keep_sandbox(stack, local)
+    return local
+
+
+@asynccontextmanager
+async def resumed_session(
+    prefix: str | None, config: LocalConfig, change: SettingsChange, on_delta: OnDelta | None
+) -> AsyncIterator[LocalSession]:
+    """Go on with a session; raises LocalError."""
+    async with AsyncExitStack() as stack:
+        with translated():
+            local = await _resumed(stack, prefix, config, change, on_delta)
+        yield local
+
+
+async def _resumed(
+    stack: AsyncExitStack,
+    prefix: str | None,
+    config: LocalConfig,
+    change: SettingsChange,
+    on_delta: OnDelta | None,
+) -> LocalSession:
+    from codex_client.local.session_list import find_session
+
+    config.state.create()
+    journal = await _journal(stack, config)
+    record = await find_session(journal, config.state.locks, prefix)
+    session = record.session
+    if record.closed:
+        raise UsageError(f"session {session[:8]} is closed; begin another with: codex-temporal run")
+    _check_folder(record)
+    stack.enter_context(SessionLock(config.state.locks, session))
+    changed = change != SettingsChange()
+    # The machine's worker remembers the settings it has seen.
+    runtime = await stack.enter_async_context(LocalRuntime(config, session, own_worker=changed))
+    settings = change.applied_to(record.settings)
+    sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
+    await runtime.begin()
+    earlier = await journal.read(session)
+    await sandbox.start(1 + sum(row.kind is RowKind.SANDBOX_ADDRESS for row in earlier))
+    await sandbox.wait_until_ready()
+    await runtime.connect()
+    if changed:
+        await journal.change_settings(session, settings)
+    control = SessionControl(runtime.client, journal, SessionControl.workflow_id(record.name, session))
+    events = _events(stack, journal, session, earlier[-1].seq if earlier else 0)
+    await control.announce(sandbox.generation, sandbox.socket)
+    await runtime.start_worker(journal, on_delta)
+    await _take_up(control, runtime)
+    local = LocalSession(settings, control, events, sandbox, runtime, earlier, 0)
+    _keep_sandbox(stack, local)
+    return local
+
+
+async def _take_up(control: SessionControl, runtime: LocalRuntime) -> None:
+    """Start the workflow where the journal says it stopped, or leave it running where it does."""
+    if runtime.shared is None or await control.runs_elsewhere(runtime.task_queue):
+        await control.start(runtime.task_queue, afresh=True)
+        return
+    await control.start(runtime.task_queue, afresh=False)
+    await control.signal_again()
+
+
+def _keep_sandbox(stack: AsyncExitStack, local: LocalSession) -> None:
+    async def announce(sandbox: LocalSandbox) -> None:
+        await local.control.announce(sandbox.generation, sandbox.socket)
+
+    stack.push_async_callback(_cancel, asyncio.create_task(local.sandbox.keep(announce)))
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+async def _journal(stack: AsyncExitStack, config: LocalConfig) -> Journal:
+    from codex_client.local.journal_file import local_journal
+
+    return await stack.enter_async_context(local_journal(config.state))
+
+
+def _events(stack: AsyncExitStack, journal: Journal, session: str, after: int) -> JournalEvents:
+    events = JournalEvents(journal, session, after)
+    stack.push_async_callback(events.close)
+    return events
+
+
+def _sandbox(config: LocalConfig, settings: SessionSettings, session: str) -> LocalSandbox:
+    return LocalSandbox(
+        mode=SandboxMode(settings.sandbox_mode),
+        workspace=Path(settings.workspace),
+        session=session,
+        home=config.home,
+        state=config.state.root,
+        log=log_file(config.state.logs, "sandbox.log"),
+        program_path=config.program_path,
+        environment=config.command_environment,
+    )
+
+
+def _check_folder(record: SessionRecord) -> None:
+    if not os.path.isdir(record.settings.workspace):
+        raise UsageError(f"the folder of session {record.session[:8]} is gone: {record.settings.workspace}")
+
+
+def _name(directory: Path) -> str:
+    """Return what the workflow is called in Temporal's own lists."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in directory.name)[:60] or "root"

@@ -1,0 +1,217 @@
+"""What ``codex-temporal run`` and ``resume`` do once their arguments are read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codex_api.rows import SandboxMode
+from codex_client.agent_session import TemporalAgentSession
+from codex_client.local.config import LocalConfig
+from codex_client.local.errors import LocalError, UsageError, translated
+from codex_client.local.leaving import Leaving
+from codex_client.local.logs import log_file, log_to_file
+from codex_client.local.session_options import SessionOptions, SettingsChange
+from codex_client.operations import Compact, Interrupt, UserTurn
+
+if TYPE_CHECKING:
+    from codex_client.local.foreground import ForegroundTurn
+    from codex_client.view.presenter import Outcome, Presenter
+    from codex_worker.deltas import Delta
+
+log = logging.getLogger(__name__)
+
+FULL_DISK_SECONDS = 1.0
+INTERRUPT_AGAIN_SECONDS = 0.5
+SANDBOX_NAMES = {SandboxMode.NONE: "none"}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a run tells what happens."""
+
+    json_events: bool = False
+    last_message: Path | None = None
+    """File that gets the model's final message."""
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """How a session goes on."""
+
+    prefix: str | None
+    """None: the newest session."""
+    prompt: str | None
+    """None: an unfinished turn goes on."""
+    compact: bool = False
+    change: SettingsChange = SettingsChange()  # noqa: RUF009 - immutable
+
+
+async def run_session(prompt: str, options: SessionOptions, config: LocalConfig, output: Output) -> int:
+    """Run one turn of a new session in the foreground; return the exit code. Raises LocalError."""
+    view = _View(output)
+    return await _Run(config, view).through(
+        lambda: TemporalAgentSession.open(options, config, prompt=prompt, on_delta=view.stream), None, compact=False
+    )
+
+
+async def resume_session(resumption: Resumption, config: LocalConfig, output: Output) -> int:
+    """Go on with a session in the foreground; return the exit code. Raises LocalError."""
+    view = _View(output)
+    return await _Run(config, view).through(
+        lambda: TemporalAgentSession.resume(resumption.prefix, config, change=resumption.change, on_delta=view.stream),
+        resumption.prompt,
+        compact=resumption.compact,
+    )
+
+
+class _View:
+    """The presenter, made once everything else runs: what it imports is not needed to ask the model."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.presenter: Presenter | None = None
+
+    def begin(self, session: TemporalAgentSession, *, resumed: bool) -> Presenter:
+        from codex_client.view.choosing import presenter_for
+        from codex_client.view.presenter import RunInfo
+
+        assert session.local is not None
+        settings = session.local.settings
+        self.presenter, _ = presenter_for(sys.stdout, sys.stderr, json_events=self.output.json_events)
+        self.presenter.begin(
+            RunInfo(
+                session=session.session,
+                model=settings.model or "",
+                directory=settings.workspace,
+                sandbox=SANDBOX_NAMES.get(settings.sandbox_mode, settings.sandbox_mode.value),
+                approval_policy=settings.approval_policy.value,
+                resumed=resumed,
+            )
+        )
+        return self.presenter
+
+    def stream(self, delta: Delta) -> None:
+        if self.presenter is not None:
+            self.presenter.stream(delta)
+
+    def end(self, outcome: Outcome) -> None:
+        assert self.presenter is not None
+        self.presenter.end(outcome)
+        if self.output.last_message is not None:
+            try:
+                self.output.last_message.write_text(outcome.last_message, encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise LocalError(f"cannot write {self.output.last_message}: {error.strerror}") from error
+
+
+Opening = Callable[[], AbstractAsyncContextManager[TemporalAgentSession]]
+
+
+class _Run:
+    """One command from its start to its exit code, whatever signal comes."""
+
+    def __init__(self, config: LocalConfig, view: _View) -> None:
+        self._config = config
+        self._view = view
+        self._leaving = Leaving()
+        self._session: TemporalAgentSession | None = None
+        self._turn: ForegroundTurn | None = None
+
+    async def through(self, opening: Opening, prompt: str | None, *, compact: bool) -> int:
+        self._config.state.create()
+        log_to_file(log_file(self._config.state.logs, "run.log"), self._config.log_level)
+        with self._leaving.watching(self._interrupt):
+            work = asyncio.create_task(self._work(opening, prompt, compact))
+            await self._leaving.wait_for(work)
+            if work.done() and not work.cancelled():
+                return work.result()
+        if self._turn is not None:
+            # Tells how to go on, and gives the terminal back.
+            self._view.end(self._turn.outcome())
+        return self._leaving.exit_code
+
+    async def _work(self, opening: Opening, prompt: str | None, compact: bool) -> int:
+        async with opening() as session:
+            self._session = session
+            try:
+                with translated():
+                    outcome = await self._take_turn(session, prompt, compact)
+            except LocalError as error:
+                if self._turn is None:
+                    raise
+                outcome = replace(self._turn.outcome(), message=str(error))
+        # Shown only now: whoever sees the end may start the session again.
+        self._view.end(outcome)
+        return outcome.exit_code
+
+    async def _take_turn(self, session: TemporalAgentSession, prompt: str | None, compact: bool) -> Outcome:
+        # The request goes out before the view is imported: nobody waits for the view.
+        from codex_client.local.session_list import unfinished_turn, waiting_messages
+
+        assert session.local is not None
+        earlier = session.local.earlier
+        unfinished = unfinished_turn(earlier)
+        goes_on = unfinished is not None or bool(waiting_messages(earlier)) or bool(session.local.message)
+        if prompt is None and not goes_on:
+            raise UsageError(
+                f'the last turn has ended; say what to do next: codex-temporal resume {session.session[:8]} "…"'
+            )
+        if compact:
+            await session.submit(Compact())
+        message = session.local.message if prompt is None else int(await session.submit(UserTurn(prompt)))
+        from codex_client.local.foreground import ForegroundTurn
+
+        presenter = self._view.begin(session, resumed=bool(earlier))
+        turn = self._turn = ForegroundTurn(session, presenter, message)
+        if unfinished is not None:
+            turn.recall([row for row in earlier if row.turn == unfinished])
+        elif not message:
+            turn.recall(waiting_messages(earlier))
+        return await self._watched(turn, session)
+
+    async def _watched(self, turn: ForegroundTurn, session: TemporalAgentSession) -> Outcome:
+        """Follow the turn as long as it can go on; raises LocalError where it cannot."""
+        assert session.local is not None
+        following = asyncio.create_task(turn.run())
+        failing = asyncio.create_task(session.local.runtime.failed())
+        warning = asyncio.create_task(self._warn_of_a_full_disk())
+        try:
+            await asyncio.wait([following, failing], return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+            raise LocalError(f"{failing.result()}; go on with: codex-temporal resume {session.session}")
+        finally:
+            for task in (following, failing, warning):
+                task.cancel()
+            await asyncio.wait([following, failing, warning])
+
+    async def _warn_of_a_full_disk(self) -> None:
+        while not self._config.state.is_full():
+            await asyncio.sleep(FULL_DISK_SECONDS)
+        root = self._config.state.root
+        sys.stderr.write(f"codex-temporal: the disk of {root} is full; the turn waits until there is room\n")
+
+    def _interrupt(self) -> bool:
+        """End the turn in good order; False where none runs yet."""
+        if self._session is None or self._turn is None:
+            return False
+        self._leaving.background(self._interrupt_until_it_ends(self._session))
+        return True
+
+    async def _interrupt_until_it_ends(self, session: TemporalAgentSession) -> None:
+        # The workflow ignores an interrupt that comes just before the turn begins.
+        from temporalio.service import RPCError
+
+        while True:
+            try:
+                await session.submit(Interrupt())
+            except RPCError as error:
+                log.warning("the interrupt did not reach the workflow: %s", error)
+            await asyncio.sleep(INTERRUPT_AGAIN_SECONDS)

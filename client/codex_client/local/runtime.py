@@ -1,0 +1,144 @@
+"""Temporal and a worker for the sessions of one process: those of a worker that stays, or our own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from codex_client.local.config import LocalConfig
+from codex_client.local.errors import LocalError
+from codex_client.local.logs import forward_temporal_logs, log_file
+from codex_client.local.providers import local_providers, require_key
+from codex_client.local.temporal_server import TemporalServer, connect
+from codex_client.local.worker_registration import WorkerRegistration, find_worker
+
+if TYPE_CHECKING:
+    from temporalio.client import Client
+
+    from codex_journal.journal import Journal
+    from codex_worker.assembly import RunningWorker
+    from codex_worker.deltas import OnDelta
+
+WORKER_STOP_SECONDS = 3.0
+WATCH_SECONDS = 1.0
+
+
+class LocalRuntime:
+    """``begin`` starts what takes long, ``connect`` waits for it; ``async with`` ends what was started."""
+
+    def __init__(self, config: LocalConfig, session: str, *, own_worker: bool) -> None:
+        self._config = config
+        self._session = session
+        self._stack = AsyncExitStack()
+        self._server: TemporalServer | None = None
+        self.shared: WorkerRegistration | None = None if own_worker else self._usable_worker()
+        if self.shared is None:
+            require_key(config)
+        self.client: Client
+        self.task_queue = self.shared.task_queue if self.shared else f"codex-temporal-{session}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def begin(self) -> None:
+        """Start Temporal's server where there is none to use; raises LocalError."""
+        if self.shared is None and self._config.temporal_address is None:
+            self._server = await start_server(self._config, "temporal.log")
+            self._stack.push_async_callback(self._server.stop)
+
+    async def connect(self) -> None:
+        """Make the client; raises LocalError."""
+        forward_temporal_logs()
+        if self._server is not None:
+            await self._server.wait_until_ready()
+            self.client = await connect(self._server.address, "default")
+        elif self.shared is not None:
+            try:
+                self.client = await connect(self.shared.temporal_address, self.shared.temporal_namespace)
+            except LocalError as error:
+                # The session may have been begun there already.
+                resume = f"go on with: codex-temporal resume {self._session}"
+                raise LocalError(
+                    f"{error if self._worker_lives() else self._stopped(self.shared)}; {resume}"
+                ) from error
+        else:
+            assert self._config.temporal_address is not None
+            self.client = await connect(self._config.temporal_address, self._config.temporal_namespace)
+
+    async def start_worker(self, journal: Journal, on_delta: OnDelta | None) -> None:
+        """Serve our own queue, unless the machine's worker serves it; raises LocalError."""
+        if self.shared is None:
+            worker = make_local_worker(self.client, journal, self.task_queue, self._config, on_delta)
+            await worker.__aenter__()
+            self._stack.push_async_callback(stop_worker, worker)
+        elif on_delta is not None:
+            from codex_client.local.worker_socket import read_deltas
+
+            reading = asyncio.create_task(read_deltas(self.shared.socket, self._session, on_delta))
+            self._stack.callback(reading.cancel)
+
+    async def failed(self) -> str:
+        """Wait until the session cannot go on in this runtime, and say why."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._server is not None and not self._server.running:
+                return "Temporal's dev server has stopped"
+            if self.shared is not None and not self._worker_lives():
+                return self._stopped(self.shared)
+
+    def _worker_lives(self) -> bool:
+        return find_worker(self._config.state) == self.shared
+
+    @staticmethod
+    def _stopped(worker: WorkerRegistration) -> str:
+        return f"the worker (process {worker.pid}) has stopped"
+
+    def _usable_worker(self) -> WorkerRegistration | None:
+        """Return the machine's worker if it speaks to the same provider as we would."""
+        found = find_worker(self._config.state)
+        if found is None or self._config.temporal_address not in (None, found.temporal_address):
+            return None
+        return found if found.base_url == self._config.base_url else None
+
+
+async def start_server(config: LocalConfig, log: str) -> TemporalServer:
+    """Start a dev server of our own; raises LocalError."""
+    return await TemporalServer.start(
+        program_path=config.program_path,
+        home=config.home,
+        downloads=config.state.downloads,
+        log=log_file(config.state.logs, log),
+    )
+
+
+def make_local_worker(
+    client: Client, journal: Journal, task_queue: str, config: LocalConfig, on_delta: OnDelta | None
+) -> RunningWorker:
+    from prometheus_client import CollectorRegistry
+
+    from codex_worker.assembly import assemble_worker
+
+    # It takes up to a second to import, and the first step needs it.
+    asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "openai")
+    return assemble_worker(
+        client,
+        journal,
+        task_queue=task_queue,
+        providers=local_providers(config),
+        registry=CollectorRegistry(),
+        on_delta=on_delta,
+    )
+
+
+async def stop_worker(worker: RunningWorker) -> None:
+    """End it in good order, or not at all where that takes long: a process that ends needs neither."""
+    try:
+        async with asyncio.timeout(WORKER_STOP_SECONDS):
+            await worker.__aexit__(None, None, None)
+    except (TimeoutError, RuntimeError):
+        return

@@ -1,0 +1,115 @@
+"""What is remembered of an open call, and how each kind of call is shown to people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from codex_api.rows import FileChange, ToolCallPayload
+from codex_operator.display import one_line
+
+WRITE_TOOL = "write_stdin"
+PATCH_TOOL = "apply_patch"
+PLAN_TOOL = "update_plan"
+QUESTION_TOOL = "request_user_input"
+
+EXEC, WRITE_STDIN, PATCH, QUESTION = "Exec", "WriteStdin", "Patch", "Question"
+KINDS = {WRITE_TOOL: WRITE_STDIN, PATCH_TOOL: PATCH, QUESTION_TOOL: QUESTION}
+
+COMMAND_BYTES = 120
+JUSTIFICATION_BYTES = 512
+CHANGE_LETTERS = {"add": "A", "delete": "D", "update": "M"}
+# As previews show the ends of lines, so that several lines stay one.
+LINE_ENDS = ("\\n", "\n")
+PATCH_HEADERS = {"*** Add File: ": "A", "*** Delete File: ": "D", "*** Update File: ": "M"}
+
+
+@dataclass(frozen=True)
+class CallNote:
+    """What is remembered of an open call."""
+
+    tool: str = ""
+    preview: str = ""
+    """The whole command or patch, or the question with the answers it proposes."""
+    title: str = ""
+    """It in a few words, on one line."""
+    directory: str = ""
+    justification: str = ""
+    digest: str = ""
+    truncated: bool = False
+    approval_id: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What an approval of it is about."""
+        return KINDS.get(self.tool, EXEC)
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _PlanStep(_Lenient):
+    step: str
+    status: str
+
+
+class _Plan(_Lenient):
+    plan: list[_PlanStep]
+
+
+def note_of(call: ToolCallPayload) -> CallNote:
+    return CallNote(
+        tool=call.tool,
+        preview=call.preview,
+        title=one_line(_title(call), COMMAND_BYTES),
+        directory=call.directory,
+        justification=one_line(call.justification, JUSTIFICATION_BYTES),
+        digest=call.digest,
+        truncated=call.truncated,
+        approval_id=call.approval_id,
+    )
+
+
+def _title(call: ToolCallPayload) -> str:
+    if call.tool == PATCH_TOOL and (files := _patched_files(call.preview)):
+        return f"patch {files}"
+    if call.tool == PLAN_TOOL and (plan := _plan(call.arguments)):
+        return plan
+    return call.preview or call.tool
+
+
+def _patched_files(patch: str) -> str:
+    """Return ``A a.py, M b.py`` as the patch's own headers say, empty for something else."""
+    for end in LINE_ENDS:
+        patch = patch.replace(end, "\n")
+    lines = (line.strip() for line in patch.split("\n"))
+    found = [f"{letter} {line[len(header) :]}" for line in lines for header, letter in _header(line)]
+    return ", ".join(found)
+
+
+def _header(line: str) -> Sequence[tuple[str, str]]:
+    return [(header, letter) for header, letter in PATCH_HEADERS.items() if line.startswith(header)]
+
+
+def _plan(arguments: Mapping[str, Any]) -> str:
+    """Return ``2 of 5 done, now: write the tests``; empty for arguments of another form."""
+    try:
+        steps = _Plan.model_validate(arguments).plan
+    except ValidationError:
+        return ""
+    done = sum(step.status == "completed" for step in steps)
+    now = next((step.step for step in steps if step.status == "in_progress"), "")
+    return f"{done} of {len(steps)} done{', now: ' + now if now else ''}"
+
+
+def changed_files(changes: Sequence[FileChange]) -> str:
+    """Return what a patch has changed: ``A a.py, D b.py, M c.py → d.py``."""
+    return ", ".join(
+        f"{CHANGE_LETTERS.get(change.kind, change.kind)} {change.path}"
+        + (f" → {change.move_path}" if change.move_path else "")
+        for change in changes
+    )

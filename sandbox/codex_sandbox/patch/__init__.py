@@ -1,0 +1,1 @@
+"""Patches in the format that coding models write: parsed, matched, applied and reported. Standard library only."""

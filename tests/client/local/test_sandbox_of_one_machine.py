@@ -1,0 +1,222 @@
+"""What commands may do under bubblewrap: asked of the kernel, through the whole command."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from codex_api.rows import SandboxMode
+from codex_client.local.bubblewrap import bubblewrap_arguments
+from codex_client.local.config import LocalConfig
+from codex_client.local.errors import UsageError
+from codex_client.local.sandbox import LocalSandbox, find_bubblewrap
+from codex_client.local.testing import Machine
+from codex_sandbox.client import SandboxAddress, SandboxClient
+from codex_sandbox.testing import command
+
+
+class Confined:
+    """A supervisor in a sandbox of local mode, and what its commands say."""
+
+    def __init__(self, machine: Machine, mode: SandboxMode) -> None:
+        config = LocalConfig.of(machine.variables())
+        config.state.create()
+        self.sandbox = LocalSandbox(
+            mode=mode,
+            workspace=machine.workspace,
+            session="session",
+            home=machine.home,
+            state=config.state.root,
+            log=config.state.logs / "sandbox.log",
+            program_path=config.program_path,
+            environment=config.command_environment,
+        )
+        self._client: SandboxClient | None = None
+        self._count = 0
+
+    async def start(self) -> None:
+        await self.sandbox.start(1)
+        await self.sandbox.wait_until_ready()
+        self._client = await SandboxClient.connect(SandboxAddress("session", 1, path=self.sandbox.socket))
+
+    async def sh(self, script: str) -> tuple[int | None, str]:
+        """Return exit code and output of a script."""
+        assert self._client is not None
+        self._count += 1
+        reply = await self._client.start(command(self._client, f"t1.s1.c{self._count}", "bash", "-c", script))
+        return reply.exit_code, reply.output
+
+    async def stop(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+        await self.sandbox.stop()
+
+
+@pytest.fixture
+def mode() -> SandboxMode:
+    return SandboxMode.WORKSPACE_WRITE
+
+
+@pytest.fixture
+def home_of_its_own(machine: Machine) -> Iterator[None]:
+    """Move the home out of the folders that a sandbox has for itself anyway."""
+    machine.home = Path(tempfile.mkdtemp(prefix=".codex-temporal-test-", dir=Path.home())).resolve()
+    yield
+    shutil.rmtree(machine.home)
+
+
+@pytest.fixture
+async def confined(home_of_its_own: None, machine: Machine, mode: SandboxMode) -> AsyncIterator[Confined]:
+    for name in (".ssh", ".aws", ".git"):
+        (machine.home / name).mkdir()
+        (machine.home / name / "secret").write_text("a secret\n")
+    (machine.home / ".netrc").write_text("a secret\n")
+    (machine.workspace / ".git").mkdir()
+    (machine.workspace / ".git" / "config").write_text("[core]\n")
+    confined = Confined(machine, mode)
+    await confined.start()
+    yield confined
+    await confined.stop()
+
+
+async def test_the_workspace_and_a_private_tmp_are_writable_and_nothing_else(
+    confined: Confined, machine: Machine
+) -> None:
+    assert (await confined.sh("echo new > file && cat file"))[0] == 0
+    assert (machine.workspace / "file").read_text() == "new\n"
+    assert (await confined.sh("echo new > /tmp/of-a-sandbox && cat /tmp/of-a-sandbox"))[0] == 0
+    assert not Path("/tmp/of-a-sandbox").exists()
+    for place in ("/etc", "/usr", "$HOME", "/", "/var"):
+        code, said = await confined.sh(f"touch {place}/new-file")
+        assert code != 0, place
+        assert "Read-only file system" in said or "Permission denied" in said, place
+
+
+async def test_what_git_would_run_later_is_read_only(confined: Confined) -> None:
+    assert (await confined.sh("cat .git/config"))[0] == 0
+    for attempt in ("echo evil >> .git/config", "rm -rf .git", "mv .git elsewhere"):
+        assert (await confined.sh(attempt))[0] != 0, attempt
+
+
+async def test_no_privilege_takes_the_sandbox_apart(confined: Confined) -> None:
+    code, said = await confined.sh("grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status")
+    assert code == 0
+    assert said.split() == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
+    assert (await confined.sh("mount -o remount,rw,bind / && touch /etc/new-file"))[0] != 0
+    assert (await confined.sh("umount $HOME/.ssh; cat $HOME/.ssh/secret"))[0] != 0
+
+
+async def test_secrets_are_hidden(confined: Confined) -> None:
+    for path in (".ssh/secret", ".aws/secret"):
+        assert (await confined.sh(f"cat $HOME/{path}"))[0] != 0, path
+    assert await confined.sh("cat $HOME/.netrc") == (0, "")
+    assert (await confined.sh("ls -A $HOME/.local/state/codex-temporal"))[1] == ""
+    # Not everything: what is no secret can be read.
+    assert (await confined.sh("cat $HOME/.git/secret"))[0] == 0
+
+
+async def test_the_environment_holds_no_secret(confined: Confined) -> None:
+    _, said = await confined.sh("env")
+    assert "PATH=" in said
+    assert "sk-secret" not in said
+    assert "OPENAI" not in said
+
+
+async def test_nothing_answers_on_the_network(confined: Confined, machine: Machine) -> None:
+    port = machine.model.base_url.rpartition(":")[2].partition("/")[0]
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5):
+        pass  # it does answer here
+    assert (await confined.sh(f"exec 3<>/dev/tcp/127.0.0.1/{port}"))[0] != 0
+
+
+async def test_no_process_outside_can_be_seen(confined: Confined) -> None:
+    code, said = await confined.sh("ls -d /proc/[0-9]* | wc -l")
+    assert code == 0
+    assert int(said) < 10
+
+
+@pytest.mark.parametrize("mode", [SandboxMode.READ_ONLY])
+async def test_a_read_only_workspace_cannot_be_changed(confined: Confined) -> None:
+    assert (await confined.sh("cat .git/config"))[0] == 0
+    code, said = await confined.sh("touch file")
+    assert code != 0
+    assert "Read-only file system" in said
+
+
+@pytest.mark.parametrize("mode", [SandboxMode.NONE])
+async def test_without_a_sandbox_the_environment_holds_no_secret_either(confined: Confined, machine: Machine) -> None:
+    assert (await confined.sh("touch $HOME/file"))[0] == 0
+    assert (machine.home / "file").exists()
+    assert "sk-secret" not in (await confined.sh("env"))[1]
+
+
+async def test_a_sandbox_that_ends_is_replaced(confined: Confined) -> None:
+    announced: asyncio.Queue[int] = asyncio.Queue()
+
+    async def announce(sandbox: LocalSandbox) -> None:
+        announced.put_nowait(sandbox.generation)
+
+    keeping = asyncio.create_task(confined.sandbox.keep(announce))
+    await confined.sandbox.reset()
+    async with asyncio.timeout(30):
+        assert await announced.get() == 2
+    client = await SandboxClient.connect(SandboxAddress("session", 2, path=confined.sandbox.socket))
+    await client.close()
+    keeping.cancel()
+
+
+async def test_a_kernel_that_refuses_is_told_with_the_cure(machine: Machine, tmp_path: Path) -> None:
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    machine.environment["PATH"] = f"{tmp_path}:/usr/bin:/bin"
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE)
+    with pytest.raises(UsageError, match=r"No permissions to create new namespace.*--sandbox none"):
+        await confined.start()
+    await confined.stop()
+
+
+def test_a_missing_bubblewrap_is_told_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"apt install bubblewrap.*--sandbox none"):
+        find_bubblewrap(str(tmp_path))
+
+
+def arguments(workspace: Path, home: Path, state: Path, *tools: Path) -> list[str]:
+    return bubblewrap_arguments(
+        "/usr/bin/bwrap",
+        SandboxMode.WORKSPACE_WRITE,
+        workspace,
+        home=home,
+        state=state,
+        socket_folder=Path("/tmp/sockets"),
+        empty_file=Path("/tmp/sockets/empty"),
+        tools=tools,
+    )
+
+
+def test_who_works_among_secrets_meant_it(tmp_path: Path) -> None:
+    (tmp_path / ".aws" / "work").mkdir(parents=True)
+    (tmp_path / ".ssh").mkdir()
+    argv = arguments(tmp_path / ".aws" / "work", tmp_path, tmp_path / "state")
+    assert str(tmp_path / ".ssh") in argv
+    assert str(tmp_path / ".aws") not in argv
+
+
+def test_a_home_that_is_the_workspace_still_hides_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    argv = arguments(tmp_path, tmp_path, tmp_path / "state")
+    assert argv.index(str(tmp_path / ".ssh")) > argv.index(str(tmp_path))
+
+
+def test_programs_below_tmp_are_seen_again(tmp_path: Path) -> None:
+    argv = arguments(Path("/work"), Path("/root"), Path("/state"), Path("/tmp/venv"), Path("/usr"))
+    mount = argv.index("/tmp/venv")
+    assert argv[mount - 1] == "--ro-bind"
+    assert mount > argv.index("/tmp")
+    assert "/usr" not in argv

@@ -1,0 +1,213 @@
+"""Conversations that are replaced by a summary: at the model's window, at its error, and on request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from codex_api import names
+from codex_api.rows import Delivery, RowKind, SessionSettings
+from codex_api.session import ApprovalPolicy
+from codex_client.model_server.testing import ScriptedModel
+from codex_journal.journal import Journal
+from codex_sandbox.testing import LocalSandbox
+from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.transcript import Transcripts
+
+pytestmark = pytest.mark.temporal
+
+OpenSession = Callable[[str], Awaitable[None]]
+SUMMARY = {"text": "We looked around."}
+# The window of a model that nobody knows is 128,000 tokens.
+FULL = {"input": 120_000, "output": 10}
+
+
+@pytest.fixture
+def settings() -> SessionSettings:
+    return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER, max_tokens=10_000_000)
+
+
+def command(cmd: str, **more: object) -> dict[str, Any]:
+    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}], **more}
+
+
+def script(model: ScriptedModel, *replies: dict[str, Any], compaction: dict[str, Any] | None = None) -> None:
+    model.script(conversations=[{"match": "always", "compaction": compaction or SUMMARY, "replies": list(replies)}])
+
+
+def texts(body: dict[str, Any]) -> list[str]:
+    return [item["content"][0]["text"] for item in body["input"] if item.get("role") in ("user", "developer")]
+
+
+async def assert_cold_fold_agrees(journal: Journal, driver: SessionDriver, model: ScriptedModel) -> None:
+    """Another worker, which never saw the session, makes the same conversation of the journal."""
+    items = (await Transcripts(journal).load(driver.session)).items()
+    sent = model.requests[-1].body["input"]
+    assert json.dumps(items[: len(sent)]) == json.dumps(sent)
+    assert items[len(sent) :], "the newest reply stands behind what was sent"
+
+
+async def test_a_full_conversation_is_replaced_and_the_turn_goes_on(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    journal: Journal,
+) -> None:
+    (sandbox.workspace / "AGENTS.md").write_text("Say please.\n")
+    script(model, command("echo one"), command("echo two", usage=FULL), command("echo three"), {"text": "Done."})
+    await open_session("Look around.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    asked, summarising, after = (model.requests[number].body for number in (1, 2, 3))
+    assert "tools" not in summarising
+    assert summarising["instructions"] == asked["instructions"]
+    assert summarising["input"][: len(asked["input"])] == asked["input"]
+    assert "summary" in texts(summarising)[-1]
+    prompt, summary, permissions, documents, environment = texts(after)
+    assert prompt == "Look around."
+    assert "We looked around." in summary
+    assert permissions.startswith("<permissions")
+    assert "Say please." in documents
+    assert environment.startswith("<environment_context>")
+    assert not any(item["type"].endswith("output") for item in after["input"])
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["limit"]
+    assert len(await driver.rows(RowKind.USAGE)) == 5
+    assert len(await driver.rows(RowKind.TOOL_RESULT)) == 3, "the old rows stay"
+    await assert_cold_fold_agrees(journal, driver, model)
+
+
+async def test_an_overflow_compacts_and_the_same_turn_goes_on(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    journal: Journal,
+) -> None:
+    too_long = {"status": 400, "code": "context_length_exceeded", "times": 1}
+    script(model, command("echo one"), command("echo two", fail=too_long), {"text": "Done."})
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["overflow"]
+    assert await driver.rows(RowKind.MODEL_RETRY) == []
+    assert len(await driver.events("TurnStarted")) == 1
+    await assert_cold_fold_agrees(journal, driver, model)
+
+
+async def test_an_overflow_in_the_stream_is_charged_and_compacts(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    too_long = {"failed_code": "context_length_exceeded", "times": 1}
+    script(model, command("echo one"), {"text": "Done.", "fail": too_long})
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    assert [row.payload["estimated"] for row in await driver.rows(RowKind.USAGE)].count(True) == 1
+
+
+async def test_a_prompt_that_no_compaction_makes_fit_ends_the_turn(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    script(model, {"text": "Never.", "fail": {"status": 400, "code": "context_length_exceeded"}})
+    await driver.open("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnFailed", "ContextWindowExceeded")
+    assert await driver.rows(RowKind.COMPACTION) == []
+    await driver.say("Again.")
+    end = await driver.wait_for_end(2)
+    assert (end["type"], end["reason"]) == ("TurnFailed", "ContextWindowExceeded")
+    assert len(await driver.rows(RowKind.COMPACTION)) == 1
+    assert len(model.requests) == 4
+
+
+async def test_a_conversation_too_long_for_its_own_summary_loses_its_oldest_parts(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    too_long = {"failed_code": "context_length_exceeded", "times": 2}
+    script(
+        model,
+        *[command(f"echo {number}; seq 500") for number in range(6)],
+        command("echo last", usage=FULL),
+        {"text": "Done."},
+        compaction={**SUMMARY, "fail": too_long},
+    )
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    tries = [recorded.body["input"] for recorded in model.requests if "tools" not in recorded.body]
+    assert len(tries) == 3
+    assert len(tries[0]) > len(tries[1]) > len(tries[2])
+    assert tries[2][-5:] == tries[0][-5:]
+    assert len(await driver.rows(RowKind.COMPACTION)) == 1
+
+
+async def test_a_summary_that_fails_is_tried_again_later(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    away = {"status": 500, "times": 2}
+    script(model, command("ls", usage=FULL), {"text": "Done."}, compaction={**SUMMARY, "fail": away})
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    assert len(await driver.rows(RowKind.MODEL_RETRY)) == 2
+    assert len(await driver.rows(RowKind.COMPACTION)) == 1
+
+
+async def test_a_request_for_compaction_is_done_by_the_next_step_once(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    journal: Journal,
+) -> None:
+    script(model, {"text": "One."}, command("ls"), {"text": "Two."}, {"text": "Three."})
+    await open_session("First.")
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("Second.", Delivery.QUEUE)
+    assert (await driver.wait_for_end(2))["last_agent_message"] == "Two."
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["requested"]
+    assert texts(model.requests[-1].body)[0] == "First."
+    assert texts(model.requests[-1].body)[-1] == "Second."
+    await driver.say("Third.", Delivery.QUEUE)
+    await driver.wait_for_end(3)
+    assert len(await driver.rows(RowKind.COMPACTION)) == 1
+    await assert_cold_fold_agrees(journal, driver, model)
+
+
+async def test_a_second_compaction_keeps_what_a_person_said_and_one_summary(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    journal: Journal,
+) -> None:
+    script(model, command("ls", usage=FULL), command("pwd", usage=FULL), command("echo x"), {"text": "Done."})
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    assert len(await driver.rows(RowKind.COMPACTION)) == 2
+    told = texts(model.requests[-1].body)
+    assert told[0] == "Go."
+    assert sum("We looked around." in text for text in told) == 1
+    await assert_cold_fold_agrees(journal, driver, model)
+
+
+async def test_an_interrupted_summary_leaves_the_conversation_as_it_was(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    slow = {**SUMMARY, "delay_seconds": 30}
+    script(model, command("echo kept", usage=FULL), {"text": "Done."}, compaction=slow)
+    await open_session("Go.")
+    while len(model.requests) < 2:
+        await asyncio.sleep(0.02)
+    await driver.handle.signal(names.SIGNAL_INTERRUPT)
+    await driver.wait_for_end(1)
+    assert await driver.rows(RowKind.COMPACTION) == []
+    script(model, command("echo kept"), {"text": "Done."})
+    await driver.say("Go on.")
+    assert (await driver.wait_for_end(2))["last_agent_message"] == "Done."

@@ -1,0 +1,175 @@
+"""Money and time: each limit ends a turn with its own name, and what was spent stands in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from codex_api.rows import Delivery, MessagePayload, RowKind, SessionSettings
+from codex_api.session import ApprovalPolicy
+from codex_client.model_server.testing import ScriptedModel
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
+from codex_sandbox.testing import LocalSandbox
+from codex_worker.providers import ModelSettings, Prices, Provider, Providers
+from codex_worker.testing import RunningWorker, SessionDriver, make_worker
+
+pytestmark = pytest.mark.temporal
+
+OpenSession = Callable[[str], Awaitable[None]]
+PRICES = Prices(input=Decimal(1), cached_input=Decimal("0.1"), output=Decimal(10))
+
+
+@pytest.fixture
+def settings() -> SessionSettings:
+    return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER)
+
+
+def command(cmd: str, **more: object) -> dict[str, Any]:
+    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}], **more}
+
+
+@pytest.fixture
+async def priced_worker(
+    client: Client, journal: Journal, model: ScriptedModel, task_queue: str
+) -> AsyncIterator[RunningWorker]:
+    models = {"scripted": ModelSettings(prices=PRICES)}
+    provider = Provider(base_url=model.base_url, api_key="k", default_model="scripted", models=models)
+    providers = Providers(providers={"default": provider})
+    async with make_worker(client, journal, task_queue=task_queue, base_url="", providers=providers) as worker:
+        yield worker
+
+
+async def test_the_cost_limit_ends_the_turn_before_the_next_call(
+    priced_worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 3000})
+    usage = {"input": 1000, "cached": 0, "output": 100}
+    model.script(replies=[command("echo one", usage=usage), command("echo two", usage=usage), {"text": "Done."}])
+    await open_session("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
+    assert "0.004 of its 0.003" in end["message"]
+    assert len(model.requests) == 2
+    assert [row.payload["cost_millionths"] for row in await driver.rows(RowKind.USAGE)] == [2000, 2000]
+    # 1,000 millionths are left for the second call, less what its input costs at least.
+    assert 16 <= model.requests[1].body["max_output_tokens"] < 100
+    assert len(await driver.outputs()) == 2, "every call has an output, or the next request is refused"
+
+
+async def test_a_failed_attempt_counts_too(
+    priced_worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 10})
+    model.script(replies=[{"text": "A long answer. " * 20, "fail": {"after_events": 20, "times": 1}}])
+    await driver.open("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
+    usages = [row.payload for row in await driver.rows(RowKind.USAGE)]
+    assert [usage["estimated"] for usage in usages] == [True]
+    assert usages[0]["cost_millionths"] > 10
+
+
+async def test_a_cost_limit_without_a_price_fails_and_names_the_cure(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 1_000_000})
+    await driver.open("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnFailed", "ModelPriceUnknown")
+    assert "models.scripted.prices" in end["message"]
+    assert model.requests == []
+
+
+async def test_without_prices_and_limit_the_cost_is_unknown_and_nothing_ends(
+    worker: RunningWorker, driver: SessionDriver
+) -> None:
+    await driver.open("Go.")
+    assert (await driver.wait_for_end())["type"] == "TurnComplete"
+    assert [row.payload["cost_millionths"] for row in await driver.rows(RowKind.USAGE)] == [None]
+
+
+async def test_a_reply_that_the_budget_cut_short_is_the_limit_s_doing(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 1000})
+    cut = {"text": "0123456789", "usage": {"input": 900, "output": 100}, "fail": {"incomplete": "max_output_tokens"}}
+    model.script(replies=[cut])
+    await driver.open("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
+    assert model.requests[0].body["max_output_tokens"] == 1000
+
+
+async def closed_reason(driver: SessionDriver) -> str:
+    (row,) = await driver.rows(RowKind.SESSION_CLOSED)
+    return str(row.payload["reason"])
+
+
+async def test_the_deadline_ends_a_running_turn_kills_its_processes_and_closes_the_session(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"active_deadline_seconds": 3})
+    model.script(replies=[command("sleep 60"), {"text": "Done."}])
+    await open_session("Go.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "DeadlineExceeded")
+    await driver.handle.result()
+    assert await closed_reason(driver) == "DeadlineExceeded"
+    assert (await (await sandbox.client()).health()).live_processes == 0
+
+
+async def test_the_deadline_does_not_wait_for_a_person(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    changes = {"active_deadline_seconds": 3, "turn_timeout_seconds": 1, "approval_policy": ApprovalPolicy.UNTRUSTED}
+    driver.settings = driver.settings.model_copy(update=changes)
+    model.script(replies=[command("touch x"), {"text": "Done."}])
+    await open_session("Go.")
+    await driver.wait_for("ExecApprovalRequest")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "DeadlineExceeded")
+    await driver.handle.result()
+    assert await closed_reason(driver) == "DeadlineExceeded"
+
+
+async def test_the_deadline_closes_an_idle_session(worker: RunningWorker, driver: SessionDriver) -> None:
+    driver.settings = driver.settings.model_copy(update={"active_deadline_seconds": 2})
+    await driver.open("Go.")
+    assert (await driver.wait_for_end())["type"] == "TurnComplete"
+    await driver.handle.result()
+    assert await closed_reason(driver) == "DeadlineExceeded"
+
+
+async def test_a_session_that_is_met_after_its_deadline_is_closed_at_once(
+    client: Client, journal: Journal, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"active_deadline_seconds": 0})
+    await driver.open("Go.")
+    async with make_worker(client, journal, task_queue=driver.task_queue, base_url=model.base_url):
+        await driver.handle.result()
+    assert await closed_reason(driver) == "DeadlineExceeded"
+    assert model.requests == []
+
+
+async def test_an_idle_session_answers_a_message_whose_signal_got_lost_before_it_completes(
+    worker: RunningWorker, driver: SessionDriver
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"complete_after_idle_seconds": 2})
+    await driver.open("Go.")
+    await driver.wait_for_end(1)
+    message = MessagePayload(key="lost", text="Still there?", delivery=Delivery.QUEUE)
+    await driver.journal.append(
+        driver.session, "message/lost", [NewRow(RowKind.MESSAGE, message.model_dump(mode="json"))]
+    )
+    assert (await driver.wait_for_end(2))["type"] == "TurnComplete"
+    await driver.handle.result()
+    assert await closed_reason(driver) == "SessionCompleted"

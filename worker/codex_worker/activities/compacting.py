@@ -1,0 +1,79 @@
+"""Replaces a conversation by a summary that the model writes; the old rows stay in the journal."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from codex_api import conditions, names
+from codex_api.rows import POSITION_COMPACTION, CompactionPayload, RowKind, UsagePayload
+from codex_api.workflow_payloads import ModelCallInput
+from codex_journal.journal import Journal
+from codex_journal.rows import NewRow, SessionRecord
+from codex_worker.activities.attempts import ModelAttempts
+from codex_worker.budget import priced
+from codex_worker.compaction import Item, compacted_items, without_oldest
+from codex_worker.reply import message_text
+from codex_worker.request import Target, compaction_request
+from codex_worker.responses.posture import Retry
+from codex_worker.responses.reply import ModelReply
+from codex_worker.transcript import Transcript, Transcripts
+
+MAX_ATTEMPTS = 16
+"""Each drops an eighth of what does not fit even the request for its summary."""
+
+
+class Compactor:
+    def __init__(self, journal: Journal, transcripts: Transcripts, attempts: ModelAttempts) -> None:
+        self._journal = journal
+        self._transcripts = transcripts
+        self._attempts = attempts
+
+    async def compact(
+        self, record: SessionRecord, step: ModelCallInput, transcript: Transcript, target: Target, reason: str
+    ) -> None:
+        """Journal the compaction before the step's request; of two workers the first one's counts.
+
+        Raises the ApplicationError by which it is tried again later, or ends the turn.
+        """
+        reply = await self._summarize(record, step, transcript, target)
+        summary = "\n\n".join(text for item in reply.items if (text := message_text(item)))
+        usage = priced(reply.usage, target.prices)
+        if not summary.strip():
+            problem = Retry(
+                conditions.REASON_MODEL_RESPONSE_INVALID, "the model wrote no summary", counts_as_failure=True
+            )
+            raise await self._attempts.failure(problem, step, record.settings, transcript, usage)
+        items = compacted_items(transcript.user_messages(), summary, target.context_window)
+        payload = CompactionPayload(reason=reason, items=items)
+        rows = [
+            NewRow(RowKind.COMPACTION, payload.model_dump(), step.turn, step.step, POSITION_COMPACTION),
+            NewRow(RowKind.USAGE, usage.model_dump(), step.turn, step.step),
+        ]
+        ordinal = transcript.compactions(step.turn, step.step) + 1
+        claim = f"{names.step_label(step.turn, step.step)}/compaction/{ordinal}"
+        appended = await self._journal.append(record.session, claim, rows)
+        self._transcripts.add(appended)
+        if appended.inserted:
+            self._attempts.observe(usage, "compacted")
+        else:
+            await self._attempts.charge(step, usage, f"lost/{uuid.uuid4()}")
+
+    async def _summarize(
+        self, record: SessionRecord, step: ModelCallInput, transcript: Transcript, target: Target
+    ) -> ModelReply:
+        items: list[Item] = transcript.items()
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            began = time.monotonic()
+            try:
+                sent = compaction_request(record, target, transcript, items)
+                return await self._attempts.stream(step, sent, target, shown=False)
+            except Exception as error:
+                usage = UsagePayload(model=target.model, duration_seconds=time.monotonic() - began)
+                shorter = without_oldest(items) if attempt < MAX_ATTEMPTS else []
+                if not shorter or not await self._attempts.overflowed(error, step, target):
+                    raise await self._attempts.failed_exchange(
+                        error, step, record.settings, transcript, target, usage
+                    ) from error
+                items = shorter
+        raise AssertionError("the last attempt returns or raises")
