@@ -5,7 +5,7 @@ CLUSTER_TESTS := cluster$(if $(WITHOUT_HOST_NODE), and not host_node)
 BIN := .venv/bin
 CLUSTER := PYTHONPATH=cluster $(BIN)/python -m codex_cluster
 
-.PHONY: help install check format test test-failed test-fast e2e demo up down clean lock bench
+.PHONY: help install check format test test-failed test-fast e2e demo up down clean lock bench compare
 .DEFAULT_GOAL := help
 
 help: ## Show what there is
@@ -53,3 +53,6 @@ lock: install ## Pin every dependency in constraints.txt
 
 bench: install ## Measure against peers in the same run
 	$(BIN)/python -m bench
+
+compare: install ## The Codex CLI and ours: times, and who survives which failure of a provider (docs/comparison.md)
+	$(BIN)/python -m bench.commands && $(BIN)/python -m bench.faults --write docs/comparison.md

@@ -27,8 +27,8 @@ app = typer.Typer(
 
 _RUN_TEXT = """Let the model work on the current folder: one turn, shown as it goes.
 
-Commands run in a sandbox (bubblewrap): they may read everything but secrets, change this folder (not its .git, .codex
-and .agents) and a private /tmp, and reach no network.
+Commands run in a sandbox (bubblewrap): they may read everything but secrets, change this folder (not an
+existing .git, .codex or .agents) and a private /tmp, and reach no network.
 
 What is piped in is added to the prompt; with - it is the prompt. Where there is no terminal to ask at, what needs an
 approval is denied. Ctrl-C interrupts the turn, a second Ctrl-C leaves. Nothing is lost: `codex-temporal resume`
@@ -36,9 +36,19 @@ goes on.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 a limit was reached, 4 an approval was denied or expired, 130 interrupted.
 
-Environment: OPENAI_API_KEY, OPENAI_BASE_URL, CODEX_MODEL, TEMPORAL_ADDRESS, LOG_LEVEL."""
-# A line for each paragraph: the terminal's width decides where it breaks.
-RUN_HELP = "\n\n".join(" ".join(paragraph.split()) for paragraph in _RUN_TEXT.split("\n\n"))
+Environment: OPENAI_API_KEY, OPENAI_BASE_URL, CODEX_MODEL, CODEX_PROVIDERS_FILE, TEMPORAL_ADDRESS, LOG_LEVEL."""
+_RESUME_TEXT = """Go on with a session, with all it knows.
+
+No prompt is needed after a turn that did not complete: one that was cut off goes on where it was, and after one that
+was interrupted, failed or reached a limit the model is told to go on."""
+
+
+def _flowing(text: str) -> str:
+    """Return a line for each paragraph: the terminal's width decides where it breaks."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+RUN_HELP = _flowing(_RUN_TEXT)
 
 
 class SandboxChoice(StrEnum):
@@ -71,6 +81,36 @@ MaxCost = Annotated[
 ]
 Timeout = Annotated[
     int | None, typer.Option(min=1, metavar="SECONDS", help="Most time of a turn, without yours.  (default: 3600)")
+]
+# A session that goes on keeps what is not said again.
+OtherModel = Annotated[str | None, typer.Option("--model", "-m", help="Model to ask; else the session's own.")]
+OtherEffort = Annotated[
+    EffortChoice | None,
+    typer.Option("--reasoning-effort", help="How long the model may think; else the session's own."),
+]
+OtherMaxSteps = Annotated[
+    int | None,
+    typer.Option("--max-steps", min=1, max=10_000, help="Most model calls per turn; else the session's own."),
+]
+OtherMaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        min=1,
+        help="Most uncached tokens of the whole session, with those used; else the session's own.",
+    ),
+]
+OtherMaxCost = Annotated[
+    str | None,
+    typer.Option(
+        "--max-cost",
+        metavar="AMOUNT",
+        help="Most money of the whole session, with what is spent; else the session's own. Needs CODEX_PROVIDERS_FILE.",
+    ),
+]
+OtherTimeout = Annotated[
+    int | None,
+    typer.Option("--timeout", min=1, metavar="SECONDS", help="Most time of a turn; else the session's own."),
 ]
 JsonEvents = Annotated[bool, typer.Option("--json", help="Print events as JSON lines, as `codex exec --json` does.")]
 LastMessage = Annotated[
@@ -135,7 +175,7 @@ def run(
     _local(work)
 
 
-@app.command()
+@app.command(help=_flowing(_RESUME_TEXT))
 def resume(
     session: Annotated[str | None, typer.Argument(help="The session's id or how it begins.")] = None,
     prompt: Annotated[str | None, typer.Argument(help="What to do next; - reads it from standard input.")] = None,
@@ -143,17 +183,15 @@ def resume(
         False
     ),
     compact: Annotated[bool, typer.Option("--compact", help="Have the conversation summarised first.")] = False,
-    model: Model = None,
-    reasoning_effort: Effort = None,
+    model: OtherModel = None,
+    reasoning_effort: OtherEffort = None,
     output_last_message: LastMessage = None,
     json_events: JsonEvents = False,
-    max_steps: MaxSteps = None,
-    max_tokens: MaxTokens = None,
-    max_cost: MaxCost = None,
-    timeout: Timeout = None,
+    max_steps: OtherMaxSteps = None,
+    max_tokens: OtherMaxTokens = None,
+    max_cost: OtherMaxCost = None,
+    timeout: OtherTimeout = None,
 ) -> None:
-    """Go on with a session, with all it knows. A turn that was cut off goes on where it was; it needs no prompt."""
-
     def work(config: LocalConfig) -> Coroutine[Any, Any, int]:
         from codex_client.local import arguments
         from codex_client.local.errors import UsageError

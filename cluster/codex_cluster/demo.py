@@ -23,6 +23,7 @@ MODELS = ("scripted", "openai")
 OPENAI_SECRET = "openai"
 METRICS = ("codex_model_request_duration_seconds", "codex_approval_wait_seconds")
 DEFAULT_OPENAI_MODEL = "gpt-5.4"
+ANSWER = "answer: go on with your best judgement"
 
 
 class Demo:
@@ -117,10 +118,13 @@ class Demo:
             time.sleep(0.2)
 
     def _approve(self, name: str, pending: dict[str, Any]) -> None:
-        self._say("it asks before it runs a command")
+        question = pending["kind"] == "Question"
+        self._say("it asks a question" if question else "it asks before it runs a command")
         self._show("get", "cxs", name, user="bob")
         self._say(f"alice, who may approve, reads it: {pending['command']}")
-        self._show("annotate", "cxs", name, f"approval.codex-temporal.dev/{pending['id']}=approve", user="alice")
+        self._show(
+            "annotate", "cxs", name, f"approval.codex-temporal.dev/{pending['id']}={decision(pending)}", user="alice"
+        )
 
     def _show_metrics(self) -> None:
         """Print the two histograms' sums and counts as the pods report them."""
@@ -168,6 +172,13 @@ class Demo:
     def _say(self, text: str) -> None:
         print(flush=True)
         self._progress.say(text)
+
+
+def decision(pending: dict[str, Any]) -> str:
+    """Return what somebody says who lets everything happen: a question cannot be approved, what is cut only denied."""
+    if pending["kind"] == "Question":
+        return ANSWER
+    return "deny: too long to be shown whole" if pending["truncated"] else "approve"
 
 
 def condition(session: dict[str, Any], kind: str) -> str:

@@ -202,6 +202,11 @@ class ToolCallPayload(Payload):
     """A truncated preview cannot be approved."""
 
 
+class TurnStoppingPayload(Payload):
+    end: dict[str, Any] | None = None
+    """The event that is to end the turn."""
+
+
 class FileChange(Payload):
     path: str
     """As the patch names it."""

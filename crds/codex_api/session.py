@@ -107,7 +107,7 @@ class Limits(ApiModel):
     turn_timeout_seconds: int = Field(default=3600, ge=1, le=604_800)
     """Waiting for a person does not count."""
     max_cost: str | None = Field(default=None, max_length=16, pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")
-    """Decimal number in the currency of the provider's price table, for the whole session."""
+    """Decimal number in the currency of the provider's price table, for the whole session; the API server refuses 0."""
     active_deadline_seconds: int | None = Field(default=None, ge=1, le=31_536_000)
     """From the session's creation on, waiting included; then it is closed."""
 
@@ -195,5 +195,7 @@ class SessionStatus(ApiModel):
     pending_approvals: list[PendingApproval] = []
     usage: Usage = Usage()
     last_message: str | None = None
+    last_message_truncated: bool | None = None
+    """Whether the agent said more than last_message holds; None without a message."""
     events: list[EventStatus] = []
     last_event_seq: int = 0

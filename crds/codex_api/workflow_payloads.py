@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from codex_api.approvals import DecisionKind
-from codex_api.events import AnyEvent
+from codex_api.events import AnyEvent, TurnAborted, TurnFailed
 from codex_api.rows import Classification, Delivery, SessionSettings
 
 
@@ -69,6 +69,8 @@ class OpenSession(TemporalPayload):
     turn: int
     """Newest turn; 0 before the first."""
     turn_ended: bool
+    turn_ending: TurnAborted | TurnFailed | None = None
+    """How that turn was about to end when its processes were to be killed: it is not to go on."""
     step: int
     """Newest step of that turn whose model reply is journaled; 0 before the first."""
     follow_up: bool = False
@@ -119,6 +121,8 @@ class ToolExecReply(TemporalPayload):
 class StopProcessesInput(TemporalPayload):
     session: str
     turn: int
+    end: TurnAborted | TurnFailed | None = None
+    """Why they are stopped; journaled first, so that the turn ends so whatever happens meanwhile."""
 
 
 class StopProcessesReply(TemporalPayload):

@@ -18,6 +18,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from codex_journal.batches import Batch, Written
+from codex_journal.queries import ROWS_AFTER, stored_row
+from codex_journal.rendered import RenderedStatement
+from codex_journal.rows import Row
 from codex_journal.tables import journal, sessions
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -32,7 +35,13 @@ class Backend(Protocol):
 
     engine: AsyncEngine
     reader: AsyncEngine
-    """The same pool, without transactions around single statements."""
+    """The same database, without transactions around single statements."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+    async def read_after(self, session: str, after: int) -> list[Row]:
+        """Return the session's rows with seq > ``after``, by seq, in a connection of its own."""
 
     async def write(self, batch: Batch) -> Written | None:
         """Write a batch in a transaction of its own; None: fence or claim did not let it, nothing was written."""
@@ -121,8 +130,10 @@ def _postgres_write() -> sa.Select[Any]:
 
 class PostgresBackend:
     def __init__(self, url: URL, application: str, pool_size: int, command_timeout: float) -> None:
-        self.engine = create_async_engine(
+        self.reader = create_async_engine(
             url,
+            # Most statements stand alone; only for the others does a connection have to change its ways and back.
+            isolation_level="AUTOCOMMIT",
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=COMMAND_TIMEOUT_SECONDS,
@@ -137,8 +148,17 @@ class PostgresBackend:
                 },
             },
         )
-        self.reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._statement = _postgres_write()
+        self.engine = self.reader.execution_options(isolation_level="READ COMMITTED")
+        self._write = RenderedStatement(_postgres_write(), self.reader.dialect)
+        self._read_after = RenderedStatement(ROWS_AFTER, self.reader.dialect)
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    async def read_after(self, session: str, after: int) -> list[Row]:
+        async with self.reader.connect() as connection:
+            found = await self._read_after.execute(connection, {"session_uid": session, "after": after})
+            return [stored_row(row) for row in found]
 
     async def write(self, batch: Batch) -> Written | None:
         async with self.reader.connect() as connection:
@@ -146,7 +166,7 @@ class PostgresBackend:
 
     async def write_in(self, connection: AsyncConnection, batch: Batch) -> Written | None:
         columns = {f"{name}s": [getattr(row, name) for row in batch.rows] for name in _ROW_COLUMNS}
-        result = await connection.execute(self._statement, _batch_values(batch) | columns)
+        result = await self._write.execute(connection, _batch_values(batch) | columns)
         row = result.one_or_none()
         return None if row is None else Written(row.first_seq, row.at.astimezone(UTC))
 
@@ -165,7 +185,8 @@ READING = "codex_reading"
 
 class SqliteBackend:
     def __init__(self, url: URL, pool_size: int) -> None:
-        # Every call to SQLite is a hop to a thread and back; nothing is ever left open for the pool to roll back.
+        # Nothing is ever left open for the pool to roll back. Every call of this engine is a hop to a thread and back:
+        # what each step does is one hop instead, with the second engine.
         self.engine = create_async_engine(
             url,
             pool_size=pool_size,
@@ -176,17 +197,47 @@ class SqliteBackend:
         sa.event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(self.engine.sync_engine, "begin", _begin_immediate)
         self.reader = self.engine.execution_options(**{READING: True})
+        self._threaded = sa.create_engine(
+            url.set(drivername="sqlite+pysqlite"),
+            poolclass=sa.QueuePool,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_reset_on_return=None,
+            connect_args={"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False},
+        )
+        sa.event.listen(self._threaded, "connect", _prepare_sqlite)
+        sa.event.listen(self._threaded, "begin", _begin_immediate)
+        self.threaded_reader = self._threaded.execution_options(**{READING: True})
         # SQLite's busy handler sleeps and is unfair: writers of this process queue here instead.
         self._writing = asyncio.Lock()
         self._advance = _advance().returning(_FIRST_SEQ)
         self._insert = sa.insert(journal)
 
+    async def close(self) -> None:
+        await self.engine.dispose()
+        self._threaded.dispose()
+
+    async def read_after(self, session: str, after: int) -> list[Row]:
+        def read() -> list[Row]:
+            with self.threaded_reader.connect() as connection:
+                return [stored_row(row) for row in connection.execute(ROWS_AFTER, values)]
+
+        values = {"session_uid": session, "after": after}
+        return await asyncio.to_thread(read)
+
     async def write(self, batch: Batch) -> Written | None:
-        async with self.transaction() as connection:
-            return await self.write_in(connection, batch)
+        def write() -> Written | None:
+            with self._threaded.begin() as connection:
+                return self._write(connection, batch)
+
+        async with self._writing:
+            return await asyncio.to_thread(write)
 
     async def write_in(self, connection: AsyncConnection, batch: Batch) -> Written | None:
-        row = (await connection.execute(self._advance, _batch_values(batch))).one_or_none()
+        return await connection.run_sync(self._write, batch)
+
+    def _write(self, connection: sa.Connection, batch: Batch) -> Written | None:
+        row = connection.execute(self._advance, _batch_values(batch)).one_or_none()
         if row is None:
             return None
         at = datetime.now(UTC)
@@ -198,7 +249,7 @@ class SqliteBackend:
             for ordinal, new in enumerate(batch.rows)
         ]
         if values:
-            await connection.execute(self._insert, values)
+            connection.execute(self._insert, values)
         return Written(row.first_seq, at)
 
     @asynccontextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from codex_journal.backends import COMMAND_TIMEOUT_SECONDS, CONNECT_TIMEOUT_SECONDS, Backend, SqliteBackend
@@ -24,6 +25,12 @@ RECONNECT_SECONDS = 0.25
 # A connection that died without a word is found by asking.
 KEEPALIVE_SECONDS = 10.0
 SQLITE_POLL_SECONDS = 0.005
+
+# rowid grows with every insert of any session: nobody deletes.
+_NEWER = sa.text("SELECT session, max(seq) AS seq, max(rowid) AS row FROM journal WHERE rowid > :last GROUP BY session")
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +145,7 @@ class PostgresHints(_Background):
 class SqliteHints(_Background):
     """Reads SQLite's change counter every few milliseconds, only while somebody watches."""
 
-    def __init__(self, engine: AsyncEngine, board: HintBoard) -> None:
+    def __init__(self, engine: sa.Engine, board: HintBoard) -> None:
         super().__init__()
         self._engine = engine
         self._board = board
@@ -153,27 +160,34 @@ class SqliteHints(_Background):
         return not self._board.watched
 
     async def run(self) -> None:
-        async with self._engine.connect() as connection:
-            version, last = None, await connection.scalar(sa.text("SELECT max(rowid) FROM journal")) or 0
+        with await _in_thread(self._engine.connect) as connection:
+            version, last = None, await _in_thread(connection.scalar, sa.text("SELECT max(rowid) FROM journal")) or 0
             self._board.reread()
             while not self.idle():
-                seen = await connection.scalar(sa.text("PRAGMA data_version"))
+                seen = await _in_thread(lambda: connection.exec_driver_sql("PRAGMA data_version").scalar())
                 if seen != version:
                     version, last = seen, await self._publish_since(connection, last)
                 await asyncio.sleep(SQLITE_POLL_SECONDS)
 
-    async def _publish_since(self, connection: Any, last: int) -> int:
-        # rowid grows with every insert of any session: nobody deletes.
-        statement = sa.text(
-            "SELECT session, max(seq) AS seq, max(rowid) AS row FROM journal WHERE rowid > :last GROUP BY session"
-        )
-        for found in await connection.execute(statement, {"last": last}):
+    async def _publish_since(self, connection: sa.Connection, last: int) -> int:
+        newer = await _in_thread(lambda: connection.execute(_NEWER, {"last": last}).all())
+        for found in newer:
             self._board.publish(found.session, found.seq)
             last = max(last, found.row)
         return last
 
 
+async def _in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run work in a thread to its end, also where the caller is cancelled: its connection may not be touched before."""
+    running = asyncio.create_task(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        raise
+
+
 def make_channel(backend: Backend, application: str, board: HintBoard) -> HintChannel:
     if isinstance(backend, SqliteBackend):
-        return SqliteHints(backend.reader, board)
+        return SqliteHints(backend.threaded_reader, board)
     return PostgresHints(backend.engine.url, application, board)

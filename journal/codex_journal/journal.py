@@ -58,7 +58,7 @@ class Journal:
         await asyncio.gather(*self._running, return_exceptions=True)
         self._board.close()
         await self._channel.close()
-        await self._backend.engine.dispose()
+        await self._backend.close()
 
     async def ping(self) -> None:
         """Raise JournalUnavailable, or NotMigrated, where the journal could not be read now."""
@@ -150,6 +150,8 @@ class Journal:
         limit: int | None = None,
     ) -> list[Row]:
         """Return rows with seq > ``after``, by seq; a tail that goes on from the last seq misses nothing."""
+        if (kinds, turn, step, claim, limit) == (None,) * 5:
+            return await self._unbroken(self._read_after(session, after))
         return await self._ask(
             queries.read_rows, session, after=after, kinds=kinds, turn=turn, step=step, claim=claim, limit=limit
         )
@@ -253,6 +255,10 @@ class Journal:
             if standing:
                 return Appended(standing, inserted=False)
         raise JournalUnavailable(f"session {batch.session}: {batch.claim} was neither refused nor written")
+
+    async def _read_after(self, session: str, after: int) -> list[Row]:
+        with translated():
+            return await self._backend.read_after(session, after)
 
     async def _write(self, batch: Batch) -> Written | None:
         try:

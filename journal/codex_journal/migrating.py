@@ -63,7 +63,7 @@ async def _exclusive(url: str, password: str | None) -> AsyncIterator[AsyncConne
                     await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
                 yield connection
     finally:
-        await backend.engine.dispose()
+        await backend.close()
 
 
 def _config() -> Config:

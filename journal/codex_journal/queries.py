@@ -18,7 +18,15 @@ from codex_journal.tables import decisions, journal, sessions
 _OPEN_CLASSIFICATIONS = frozenset({Classification.AUTOMATIC, Classification.ASK})
 
 
-def _row(found: Any) -> Row:
+ROWS_AFTER = (
+    sa.select(journal)
+    .where(journal.c.session == sa.bindparam("session_uid"), journal.c.seq > sa.bindparam("after"))
+    .order_by(journal.c.seq)
+)
+
+
+def stored_row(found: Any) -> Row:
+    """Return a row of the table journal as it is told of outside."""
     return Row(
         session=found.session,
         seq=found.seq,
@@ -49,7 +57,7 @@ def session_record(found: Any) -> SessionRecord:
 
 
 async def _rows(connection: AsyncConnection, statement: sa.Select[Any]) -> list[Row]:
-    return [_row(found) for found in await connection.execute(statement)]
+    return [stored_row(found) for found in await connection.execute(statement)]
 
 
 async def read_rows(

@@ -18,7 +18,7 @@ from codex_operator.handlers import configure, register
 from codex_operator.health import Health
 from codex_operator.operator_context import OperatorContext
 from codex_operator.projector import Projector
-from codex_operator.reconcile import Reconciler
+from codex_operator.reconcile import DEADLINE_GRACE_SECONDS, Reconciler
 from codex_operator.sandbox_objects import SandboxSettings
 from codex_operator.sandboxes import Sandboxes
 from codex_operator.session_loop import FINALIZER_SECONDS, FULL_PASS_SECONDS, SessionLoop
@@ -51,6 +51,7 @@ def assemble(
     authority: KeyPair,
     full_pass_seconds: float = FULL_PASS_SECONDS,
     finalizer_seconds: float = FINALIZER_SECONDS,
+    deadline_grace_seconds: float = DEADLINE_GRACE_SECONDS,
 ) -> OperatorContext:
     """Build all parts; nothing runs and nothing is asked yet."""
     wakeups = Wakeups()
@@ -65,6 +66,7 @@ def assemble(
         installation=installation,
         isolation_required=isolation_required,
         sandbox_port=settings.sandbox_port,
+        deadline_grace_seconds=deadline_grace_seconds,
     )
     projector = Projector(
         journal, StatusWriter(api), installation, isolation_required=isolation_required, wake=wakeups.wake

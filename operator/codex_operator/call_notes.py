@@ -41,6 +41,8 @@ class CallNote:
     digest: str = ""
     truncated: bool = False
     approval_id: str = ""
+    questions: int = 1
+    """How many answers a question wants."""
 
     @property
     def kind(self) -> str:
@@ -71,7 +73,13 @@ def note_of(call: ToolCallPayload) -> CallNote:
         digest=call.digest,
         truncated=call.truncated,
         approval_id=call.approval_id,
+        questions=_question_count(call),
     )
+
+
+def _question_count(call: ToolCallPayload) -> int:
+    questions = call.arguments.get("questions") if call.tool == QUESTION_TOOL else None
+    return max(1, len(questions)) if isinstance(questions, list) else 1
 
 
 def _title(call: ToolCallPayload) -> str:

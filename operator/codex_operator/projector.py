@@ -7,7 +7,7 @@ who is behind, and the status is written as a whole.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,9 +18,10 @@ import structlog
 from codex_api.rows import RowKind
 from codex_journal.errors import JournalError
 from codex_journal.journal import Journal
-from codex_journal.rows import SessionRecord
+from codex_journal.rows import Row, SessionRecord
 from codex_operator.cluster_api import ClusterError, NotFound
 from codex_operator.cluster_events import Subject
+from codex_operator.last_message import LastMessage, last_message, message_text, needs_whole, newest_end_with_message
 from codex_operator.observations import Observation
 from codex_operator.session_object import SessionObject
 from codex_operator.status_conditions import ShownSession
@@ -216,6 +217,7 @@ class Projector:
         if record is None:
             return
         tracked.projected_seq = max(tracked.projected_seq, record.projected_seq)
+        tracked.structured = record.settings.output_schema is not None
         await self._read_rows(tracked, kinds=STATUS_KINDS)
         tracked.view = replace(tracked.view, seq=max(tracked.view.seq, record.last_seq))
         tracked.loaded = True
@@ -224,9 +226,23 @@ class Projector:
         uid = tracked.subject.uid
         while True:
             rows = await self._journal.read(uid, after=tracked.view.seq, kinds=kinds, limit=PAGE_ROWS)
+            # Before anything is folded in: where this fails, the rows are read again.
+            message = await self._whole_message(tracked, rows)
             tracked.add(rows)
+            if message is not None:
+                tracked.view = replace(tracked.view, last_message=message)
             if len(rows) < PAGE_ROWS:
                 return
+
+    async def _whole_message(self, tracked: TrackedSession, rows: Sequence[Row]) -> LastMessage | None:
+        """Return the message with which the newest turn among the rows ended, where its event does not tell it all."""
+        end = newest_end_with_message(rows)
+        if end is None or not needs_whole(end, structured=tracked.structured):
+            return None
+        uid, seq = tracked.subject.uid, end["message_seq"]
+        items = await self._journal.read(uid, after=seq - 1, kinds=[RowKind.ITEM], limit=1)
+        text = next((message_text(row.payload) for row in items if row.seq == seq), "")
+        return last_message(text, structured=tracked.structured) if text else None
 
 
 def _now() -> float:

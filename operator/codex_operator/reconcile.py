@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 from codex_api import conditions, names
 from codex_api.events import SANDBOX_RESET
@@ -29,6 +30,8 @@ from codex_operator.session_object import SessionObject, session_settings
 from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
 
 PROBLEM_BYTES = 512
+# The workflow keeps the deadline by itself; the operator only where worker or Temporal are away.
+DEADLINE_GRACE_SECONDS = 15.0
 
 
 def _opening_rows(session: SessionObject) -> list[NewRow]:
@@ -58,6 +61,7 @@ class Reconciler:
         installation: str,
         isolation_required: bool,
         sandbox_port: int,
+        deadline_grace_seconds: float = DEADLINE_GRACE_SECONDS,
     ) -> None:
         self._journal = journal
         self._workflows = workflows
@@ -67,6 +71,7 @@ class Reconciler:
         self._installation = installation
         self._isolation_required = isolation_required
         self._sandbox_port = sandbox_port
+        self._deadline_grace = timedelta(seconds=deadline_grace_seconds)
 
     def workflow_id(self, session: SessionObject) -> str:
         return names.workflow_id(self._installation, session.namespace, session.name, session.uid)
@@ -78,14 +83,16 @@ class Reconciler:
         sorted_pods = sort_out(pods, session.uid)
         try:
             record = await self._record(session, memory)
-            if session.spec.operating_mode is OperatingMode.CANCELLED and not record.closed:
-                await self.close(session.uid)
+            must_end = self._must_end(session, record)
+            if must_end is not None and not record.closed:
+                await self.close(session.uid, must_end)
                 record = await self._record(session, memory)
         except JournalError as error:
             seen = observe(sorted_pods.current) if sorted_pods.current else SANDBOX_PENDING
             return self._observation(session, memory, _journal_problem(error), seen)
+        memory.deadline = None if record.closed else self._deadline(record)
         if record.closed:
-            return await self._wind_down(session, sorted_pods, memory)
+            return await self._wind_down(session, sorted_pods, memory, cancel=must_end is not None)
         if full:
             memory.policy_applied = False
         (problem, notices), sandbox = await asyncio.gather(
@@ -95,13 +102,24 @@ class Reconciler:
         await self._pruning.prune(session, memory.acknowledged)
         return self._observation(session, memory, problem, sandbox, notices)
 
-    async def close(self, uid: str) -> None:
-        """Journal that the session was cancelled; every model call looks for this first. Raises JournalUnavailable."""
-        payload = SessionClosedPayload(reason=conditions.REASON_SESSION_CANCELLED)
+    async def close(self, uid: str, reason: str = conditions.REASON_SESSION_CANCELLED) -> None:
+        """Journal that the session is over; every model call looks for this first. Raises JournalUnavailable."""
+        payload = SessionClosedPayload(reason=reason)
         try:
             await self._journal.close_session(uid, payload)
         except UnknownSession:
             return
+
+    def _deadline(self, record: SessionRecord) -> datetime | None:
+        seconds = record.settings.active_deadline_seconds
+        return None if seconds is None else record.created_at + timedelta(seconds=seconds) + self._deadline_grace
+
+    def _must_end(self, session: SessionObject, record: SessionRecord) -> str | None:
+        """Return why the session must be over by now, whatever its workflow does."""
+        if session.spec.operating_mode is OperatingMode.CANCELLED:
+            return conditions.REASON_SESSION_CANCELLED
+        deadline = self._deadline(record)
+        return conditions.REASON_DEADLINE_EXCEEDED if deadline and datetime.now(UTC) > deadline else None
 
     async def finalize(self, session: SessionObject, pods: Iterable[Pod]) -> None:
         """End a deleted session: close, then cancel, then remove; raises what failed, to be repeated as a whole."""
@@ -227,18 +245,21 @@ class Reconciler:
         await self._journal.append(session.uid, f"address/{generation}", [row])
         memory.addressed_generation = generation
 
-    async def _wind_down(self, session: SessionObject, pods: SandboxPods, memory: SessionMemory) -> Observation:
-        """Remove the pod of a session that is over; a cancelled one's workflow is told to end at once."""
+    async def _wind_down(
+        self, session: SessionObject, pods: SandboxPods, memory: SessionMemory, *, cancel: bool
+    ) -> Observation:
+        """Remove the pod of a session that is over; ``cancel``: its workflow may not end by itself, and is told to."""
         problem = None
         try:
-            if session.spec.operating_mode is OperatingMode.CANCELLED and not memory.wound_down:
+            if cancel and not memory.wound_down:
                 await self._workflows.cancel(self.workflow_id(session))
-            await self._sandboxes.remove(session, pods)
-            memory.wound_down = True
         except TemporalUnavailable as error:
             problem = _temporal_problem(error)
+        try:
+            await self._sandboxes.remove(session, pods)
         except ClusterError as error:
             problem = Problem(conditions.REASON_SANDBOX_REFUSED, one_line(str(error), PROBLEM_BYTES))
+        memory.wound_down = memory.wound_down or problem is None
         return self._observation(session, memory, problem, REMOVED)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -30,6 +31,7 @@ from codex_operator.workflows import WorkflowError
 log = structlog.get_logger("codex_operator.session")
 
 FULL_PASS_SECONDS = 60.0
+MIN_PASS_SECONDS = 0.1
 RECONCILE_SECONDS = 30.0
 RETRY_SECONDS = (0.2, 1.0, 2.0, 5.0, 10.0)
 FINALIZER_SECONDS = 55.0
@@ -72,7 +74,7 @@ class SessionLoop:
             wakeup.event.clear()
             ok = await _unless(stopped, self._pass(read_session, read_pods, memory, full=full))
             failures = 0 if ok else failures + 1
-            delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1] if failures else self._until_full_pass()
+            delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1] if failures else self._until_full_pass(memory)
             # What failed is looked at in full when it is tried again.
             full = await _timed_out(delay, wakeup.event, stopped) or failures > 0
 
@@ -117,9 +119,12 @@ class SessionLoop:
         metrics.RECONCILES.labels(outcome).inc()
         return settled
 
-    def _until_full_pass(self) -> float:
+    def _until_full_pass(self, memory: SessionMemory) -> float:
         # Spread, or a restart makes all sessions look at the same moment for ever.
-        return self._full_pass_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        seconds = self._full_pass_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+        if memory.deadline is None:
+            return seconds
+        return min(seconds, max(MIN_PASS_SECONDS, (memory.deadline - datetime.now(UTC)).total_seconds()))
 
 
 # Reasons of the sandbox that no pod event ends: the API server must be asked again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 
@@ -32,6 +33,8 @@ class SessionMemory:
     create_not_before: float = 0.0
     """Loop time before which no further pod is created."""
     wound_down: bool = False
+    deadline: datetime | None = None
+    """When the operator ends the session, if nobody else has by then; None once it is over."""
 
 
 @dataclass

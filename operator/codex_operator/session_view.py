@@ -34,12 +34,12 @@ from codex_api.session import EventStatus, PendingApproval, Usage
 from codex_journal.rows import Row
 from codex_operator.call_notes import CallNote, note_of
 from codex_operator.display import escape, paragraph
+from codex_operator.last_message import EVENT_CHARACTERS, LastMessage, beginning
 from codex_operator.model_retries import Retries, RetryNote, add_retry, give_up, show_retry
 from codex_operator.money import from_millionths
 from codex_operator.row_events import asked_call, summarize
 
 RING_SIZE = 32
-LAST_MESSAGE_BYTES = 1024
 DIRECTORY_BYTES = 1024
 COMMAND_CHARACTERS = 2048
 
@@ -75,7 +75,7 @@ class SessionView:
     sandbox_generation: int = 0
     closed: str | None = None
     """Reason of the session's close."""
-    last_message: str | None = None
+    last_message: LastMessage | None = None
     diff_seq: int = 0
     """Of the running turn's newest diff: an older one is no longer shown."""
     events: tuple[EventStatus, ...] = ()
@@ -147,7 +147,8 @@ def _on_address(view: SessionView, row: Row) -> SessionView:
 
 def _on_closed(view: SessionView, row: Row) -> SessionView:
     reason = SessionClosedPayload.model_validate(row.payload).reason
-    return replace(_without_turn(view), closed=reason)
+    # The rows that end its turn come after it, and tell of the calls that were open.
+    return replace(_moot(view), turn_running=False, closed=reason)
 
 
 def _ended(view: SessionView, turn: int, note: TurnEndNote) -> SessionView:
@@ -155,8 +156,13 @@ def _ended(view: SessionView, turn: int, note: TurnEndNote) -> SessionView:
 
 
 def _without_turn(view: SessionView) -> SessionView:
+    return replace(_moot(view), turn_running=False, open_calls={})
+
+
+def _moot(view: SessionView) -> SessionView:
+    """Drop what a turn waited for."""
     events = give_up(view.events, view.retry) if view.retry else view.events
-    return replace(view, turn_running=False, pending=(), open_calls={}, retry=None, retries={}, events=events)
+    return replace(view, pending=(), retry=None, retries={}, events=events)
 
 
 def _requested(view: SessionView, event: ExecApprovalRequest) -> SessionView:
@@ -194,8 +200,10 @@ def _on_event(view: SessionView, row: Row) -> SessionView:
         case ApprovalDecided():
             return replace(view, pending=tuple(p for p in view.pending if p.id != event.approval_id))
         case TurnComplete():
-            message = paragraph(event.last_agent_message, LAST_MESSAGE_BYTES)
-            view = replace(view, last_message=message or view.last_message)
+            if said := event.last_agent_message:
+                # Whether it is all that was said tells the item itself, which the projector reads.
+                message = beginning(said, more=len(said) >= EVENT_CHARACTERS)
+                view = replace(view, last_message=message)
             return _ended(view, event.turn, TurnEndNote(conditions.REASON_TURN_COMPLETE, "the turn is complete"))
         case TurnAborted():
             return _ended(view, event.turn, TurnEndNote(event.reason, event.message or "the turn was ended early"))

@@ -16,6 +16,7 @@ from codex_operator.status_conditions import ShownSession, phase, verdicts, with
 STATUS_BYTES = 64 * 1024
 PENDING_LIMIT = 8
 SHORT_COMMAND_BYTES = 256
+SHORT_MESSAGE_BYTES = 1024
 
 StatusDocument = dict[str, Any]
 
@@ -36,10 +37,14 @@ def _shortened(pending: PendingApproval) -> PendingApproval:
 
 
 def bounded(status: SessionStatus) -> StatusDocument:
-    """Return the status as a document of at most 64 KiB: old events go first, whole commands last."""
+    """Return the status in at most 64 KiB: old events go first, then a long message, whole commands last."""
     document = _document(status)
     while size(document) > STATUS_BYTES and status.events:
         status = status.model_copy(update={"events": status.events[len(status.events) // 2 + 1 :]})
+        document = _document(status)
+    if size(document) > STATUS_BYTES and len(status.last_message or "") > SHORT_MESSAGE_BYTES:
+        short = cut(status.last_message or "", SHORT_MESSAGE_BYTES)
+        status = status.model_copy(update={"last_message": short, "last_message_truncated": True})
         document = _document(status)
     for index in reversed(range(len(status.pending_approvals))):
         if size(document) <= STATUS_BYTES:
@@ -62,7 +67,7 @@ def session_status(
     """Return the whole status; ``before`` is the last one, for the times of its conditions."""
     generation = seen.observed_generation
     conditions = with_times(verdicts(view, seen, shown), before.get("conditions") or (), generation, now)
-    sandbox = seen.sandbox
+    sandbox, message = seen.sandbox, view.last_message
     status = SessionStatus(
         observed_generation=generation,
         phase=phase(view),
@@ -72,7 +77,8 @@ def session_status(
         turn=TurnStatus(number=view.turn) if view.turn else None,
         pending_approvals=list(view.pending[:PENDING_LIMIT]),
         usage=view.usage,
-        last_message=view.last_message,
+        last_message=message.text if message else None,
+        last_message_truncated=message.truncated if message else None,
         events=list(view.events),
         last_event_seq=view.seq,
     )

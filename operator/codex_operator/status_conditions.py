@@ -31,6 +31,11 @@ CLOSED_PHASES = {
     conditions.REASON_SESSION_CANCELLED: Phase.CANCELLED,
 }
 SESSION_OVER = "the session is over"
+# Ends of a last turn that tell nothing which the session's own end does not.
+EXPECTED_ENDS = frozenset(
+    {conditions.REASON_TURN_COMPLETE, conditions.REASON_SESSION_CLOSED, conditions.REASON_DEADLINE_EXCEEDED}
+)
+ANSWERS = ("FIRST", "SECOND", "THIRD")  # of as many questions as a call may hold
 DEADLINE_OVER = "the session is over: the time that limits.activeDeadlineSeconds allows has passed"
 ISOLATION_CURE = "Use a cluster that does, or install with sandbox.isolation=Reported"
 
@@ -121,9 +126,16 @@ def _approval_message(view: SessionView, name: str) -> str:
     more = f" ({others} more wait)" if others else ""
     annotate = f"kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}"
     if first.kind == QUESTION:
-        return f"the agent has a question, answer it with: {annotate}='answer: TEXT'{more}"
+        return f"the agent has {_question(view, first.id, annotate)}{more}"
     decision = "deny" if first.truncated else "approve"
     return f"decide with: {annotate}={decision}{more}"
+
+
+def _question(view: SessionView, approval_id: str, annotate: str) -> str:
+    count = next((note.questions for note in view.open_calls.values() if note.approval_id == approval_id), 1)
+    if count == 1:
+        return f"a question, answer it with: {annotate}='answer: TEXT'"
+    return f"{count} questions, answer them with: {annotate}='answer: {'; '.join(ANSWERS[:count])}'"
 
 
 def _awaiting_approval(view: SessionView, shown: ShownSession) -> Verdict:
@@ -149,7 +161,11 @@ def _completed(view: SessionView) -> Verdict:
 
 
 def _over(view: SessionView) -> str:
-    return DEADLINE_OVER if view.closed == conditions.REASON_DEADLINE_EXCEEDED else SESSION_OVER
+    if view.closed == conditions.REASON_DEADLINE_EXCEEDED:
+        return DEADLINE_OVER
+    if view.last_end is None or view.last_end.reason in EXPECTED_ENDS:
+        return SESSION_OVER
+    return f"{SESSION_OVER}; its last turn ended with {view.last_end.reason}: {view.last_end.message}"
 
 
 def verdicts(view: SessionView, seen: Observation, shown: ShownSession) -> dict[str, Verdict]:

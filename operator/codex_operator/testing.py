@@ -50,6 +50,7 @@ class RunningOperator:
     settings: Settings
     full_pass_seconds: float = 60.0
     finalizer_seconds: float = 5.0
+    deadline_grace_seconds: float = 15.0
     context: OperatorContext | None = None
     _task: asyncio.Task[None] | None = None
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -72,6 +73,7 @@ class RunningOperator:
             authority=authority,
             full_pass_seconds=self.full_pass_seconds,
             finalizer_seconds=self.finalizer_seconds,
+            deadline_grace_seconds=self.deadline_grace_seconds,
         )
         ready = asyncio.Event()
         self._task = asyncio.create_task(run_operator(self.context, self._stop, ready=ready))

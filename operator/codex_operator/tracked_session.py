@@ -51,6 +51,8 @@ class TrackedSession:
     view: SessionView = field(default_factory=SessionView)
     loaded: bool = False
     """Whether the view holds the journal from its beginning."""
+    structured: bool = False
+    """Whether the session has an output schema: its messages are for programs."""
     observation: Observation | None = None
     milestones: dict[str, Milestone] = field(default_factory=dict)
     """To be posted, oldest first, by key."""

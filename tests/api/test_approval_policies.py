@@ -143,8 +143,59 @@ def test_an_answer_cannot_be_changed(cluster: Any) -> None:
 def test_a_decision_under_a_mistaken_key_is_refused_and_the_right_key_is_named(cluster: Any, prefix: str) -> None:
     name = cluster.session(ID)
     message = cluster.refused(*annotate(name, f"{prefix}/{ID}=approve"), user="alice")
-    assert f"the annotation {prefix}/{ID} decides nothing: the key is approval.codex-temporal.dev/ID" in message
+    assert f"the annotation {prefix}/{ID} decides nothing: the key is {KEY}" in message
     assert not cluster.annotations(name)
+    settled = cluster.session()
+    message = cluster.refused(*annotate(settled, f"{prefix}/{ID}=approve"), user="alice")
+    assert f"the annotation {prefix}/{ID} decides nothing: the key is approval.codex-temporal.dev/ID, with" in message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"codex-temporal.dev/{ID}",
+        f"approval.codex-temporal/{ID}.1",
+        f"codex-temporal.dev/approval.{ID}",
+        f"Approval.codex-temporal.dev/{ID}",
+        f"approval.example.com/{ID}",
+        f"{ID}.example.com/approval",
+        ID,
+    ],
+)
+def test_a_pending_id_anywhere_but_behind_the_right_prefix_is_refused(cluster: Any, key: str) -> None:
+    name = cluster.session(OTHER, ID)
+    for user in ("bob", "alice"):
+        message = cluster.refused(*annotate(name, f"{key}=approve"), user=user)
+        assert message.rstrip().endswith(f"the annotation {key} decides nothing: the key is {KEY}")
+    assert not cluster.annotations(name)
+
+
+def test_a_note_about_what_is_decided_already_is_nobodys_business(cluster: Any) -> None:
+    cluster.kubectl(*annotate(cluster.session(OTHER), f"note.example.com/{ID}=alice was right"), user="bob")
+
+
+def test_a_note_that_was_there_before_its_id_was_pending_stays_and_can_go(
+    cluster: Any, pending_approval: Callable[..., dict[str, Any]]
+) -> None:
+    name = cluster.session()
+    note = f"note.example.com/{ID}"
+    cluster.kubectl(*annotate(name, f"{note}=x"), user="bob")
+    cluster.report(name, [pending_approval(ID)])
+    cluster.kubectl(*annotate(name, "--overwrite", f"{note}=y"), user="bob")
+    cluster.kubectl(*annotate(name, f"{KEY}=approve"), user="alice")
+    cluster.kubectl(*annotate(name, f"{note}-"), user="bob")
+
+
+def test_a_thousand_annotations_of_others_are_judged_within_the_api_servers_budget(cluster: Any) -> None:
+    name = cluster.session(*(f"t1-c{number}-{number}mfrggzdfmztwq2lknnwg23tpo" for number in range(7)), ID)
+    notes = {f"approvals.of.other.people.example.com/note-{number:04}-{'x' * 20}": "y" for number in range(1000)}
+    patch = json.dumps({"metadata": {"annotations": {**notes, KEY: "approve"}}})
+    cluster.kubectl("patch", "cxs", name, "--type=merge", "-p", patch, user="alice")
+    annotations = cluster.annotations(name)
+    assert (len(annotations), annotations[STAMP]) == (1002, "alice")
+    wrong = json.dumps({"metadata": {"annotations": {f"codex-temporal.dev/{ID}": "deny"}}})
+    message = cluster.refused("patch", "cxs", name, "--type=merge", "-p", wrong, user="alice")
+    assert f"the key is {KEY}" in message
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_every_example_is_accepted(cluster: Any, file: str) -> None:
         ({"limits": {"maxCost": 2.5}}, "spec.limits.maxCost", "must be of type string"),
         ({"limits": {"maxCost": "-1"}}, "spec.limits.maxCost", "should match"),
         ({"limits": {"maxCost": "0.0000001"}}, "spec.limits.maxCost", "should match"),
+        ({"limits": {"maxCost": "0"}}, "spec.limits.maxCost", "maxCost must be more than 0"),
+        ({"limits": {"maxCost": "00.000"}}, "spec.limits.maxCost", "leave it out for no limit of money"),
         ({"limits": {"activeDeadlineSeconds": 0}}, "spec.limits.activeDeadlineSeconds", "greater than or equal to 1"),
         ({"outputSchema": "object"}, "spec.outputSchema", "must be of type object"),
         ({"lifecycle": {"completeAfterIdleSeconds": -1}}, "spec.lifecycle.completeAfterIdleSeconds", "greater than"),
@@ -70,6 +72,10 @@ def test_an_invalid_session_is_refused_by_the_name_of_its_field(
     message = cluster.refused("create", "-f", "-", user="bob", stdin=session_manifest("invalid", **spec))
     assert field in message
     assert said in message
+
+
+def test_the_smallest_limit_of_money_is_accepted(cluster: Any) -> None:
+    assert cluster.get(cluster.session(limits={"maxCost": "0.000001"}))["spec"]["limits"]["maxCost"] == "0.000001"
 
 
 def test_a_quantity_may_be_written_as_a_number_or_as_text(cluster: Any) -> None:

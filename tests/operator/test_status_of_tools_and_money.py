@@ -124,6 +124,16 @@ def test_a_question_says_how_it_is_answered() -> None:
     assert journal.condition(conditions.READY)["message"] == message
 
 
+@pytest.mark.parametrize(("count", "hint"), [(2, "FIRST; SECOND"), (3, "FIRST; SECOND; THIRD")])
+def test_several_questions_say_how_they_are_answered_at_once(count: int, hint: str) -> None:
+    questions = {"questions": [{"id": f"q{number}", "question": "Really?\nYes?"} for number in range(count)]}
+    journal = Journal().call("request_user_input", ask=True, preview="Really?", arguments=questions)
+    for kind in (conditions.AWAITING_APPROVAL, conditions.READY):
+        message = journal.condition(kind)["message"]
+        assert f"{count} questions, answer them with: kubectl annotate cxs/fix" in message
+        assert message.endswith(f"/id='answer: {hint}'")
+
+
 def test_an_answer_is_an_answer_to_a_question_and_a_refusal_of_anything_else() -> None:
     question = Journal().call("request_user_input", ask=True, preview=QUESTION)
     question.decide("answer", "SQLite").result(outcome="answered")
@@ -243,6 +253,26 @@ def test_a_session_whose_deadline_passed_has_failed_and_says_why() -> None:
         assert (found["status"], found["reason"]) == ("False", "DeadlineExceeded")
         assert "limits.activeDeadlineSeconds" in found["message"]
     assert journal.events()[-1] == ("SessionClosed", "the session has failed: its deadline passed")
+
+
+def test_calls_that_a_close_cut_short_keep_their_names() -> None:
+    journal = Journal().call("apply_patch", ask=True, preview=PATCH)
+    journal.add(RowKind.SESSION_CLOSED, reason=conditions.REASON_SESSION_CANCELLED)
+    assert journal.status()["pendingApprovals"] == []
+    journal.result(outcome="aborted").event("TurnAborted", reason=conditions.REASON_SESSION_CLOSED)
+    assert journal.events()[-2] == ("PatchApplyEnd", "aborted: patch A a.py, M b.py")
+    assert (journal.status()["phase"], journal.condition(conditions.IDLE)["status"]) == ("Cancelled", "True")
+
+
+def test_a_session_that_is_over_says_how_its_last_turn_ended_where_that_was_not_well() -> None:
+    journal = Journal().event("TurnAborted", reason=conditions.REASON_COST_LIMIT, message="0.50 are spent")
+    journal.add(RowKind.SESSION_CLOSED, reason=conditions.REASON_SESSION_COMPLETED)
+    told = "the session is over; its last turn ended with CostLimitReached: 0.50 are spent"
+    assert journal.condition(conditions.COMPLETED)["message"] == told
+    assert journal.condition(conditions.READY)["message"].startswith(told)
+    assert journal.condition(conditions.IDLE)["reason"] == conditions.REASON_COST_LIMIT
+    well = Journal().event("TurnComplete").add(RowKind.SESSION_CLOSED, reason=conditions.REASON_SESSION_COMPLETED)
+    assert well.condition(conditions.COMPLETED)["message"] == "the session is over"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from codex_sandbox import build_zipapp
 from codex_sandbox.patch.applying import apply_plan
 from codex_sandbox.patch.grammar import parse_patch
-from codex_sandbox.patch.planning import plan_patch
+from codex_sandbox.patch.planning import MAX_FILE_BYTES, plan_patch
 
 PROGRAM = (sys.executable, "-m", "codex_sandbox.apply_patch")
 
@@ -265,3 +265,26 @@ def test_the_one_file_supervisor_holds_the_patch_program(tmp_path: Path) -> None
     done = subprocess.run(asked, input=text, cwd=workspace, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert tree(workspace) == {"n": "a\n"}
+
+
+def test_a_file_too_large_to_be_held_in_memory_is_refused_with_the_cure(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)
+    done = apply(tmp_path, patch("*** Update File: large", "@@", "-a", "+b"))
+    sizes = "it has 33554433 bytes, and a patch can change files of at most 33554432; change it by a command instead"
+    assert (done.returncode, done.stderr.splitlines()[0]) == (
+        1,
+        f"Failed to read file to update {tmp_path}/large: {sizes}",
+    )
+    assert (tmp_path / "large").stat().st_size == MAX_FILE_BYTES + 1
+
+
+def test_the_largest_file_that_is_patched_takes_bounded_memory(tmp_path: Path) -> None:
+    line = "x" * 63 + "\n"
+    (tmp_path / "large").write_text("first\n" + line * (MAX_FILE_BYTES // len(line) - 1))
+    limit = 1024 * 1024 * 1024
+    bounded = lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))  # noqa: E731
+    done = apply(tmp_path, patch("*** Update File: large", "@@", "-first", "+FIRST"), preexec_fn=bounded)
+    assert (done.returncode, done.stderr) == (0, "")
+    with (tmp_path / "large").open() as file:
+        assert file.readline() == "FIRST\n"

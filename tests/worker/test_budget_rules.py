@@ -62,6 +62,21 @@ def test_a_limit_ends_the_turn_with_its_name(
         assert "models.gpt-5.4.prices" in end.message
 
 
+def test_a_request_that_alone_would_break_a_limit_is_not_sent() -> None:
+    money = SessionSettings(max_cost_millionths=10_000)
+    least = 80_000  # tokens, at the price of cached ones
+    assert budget_end(money, NOTHING, "gpt-5.4", PRICES, least - 100) is None
+    end = budget_end(money, NOTHING, "gpt-5.4", PRICES, least)
+    assert end is not None
+    assert end.reason == "CostLimitReached"
+    assert "would cost at least 0.01001" in end.message
+    tokens = SessionSettings(max_tokens=4000)
+    assert budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, 50_000, 2999) is None
+    end = budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, 50_000, 3000)
+    assert end is not None
+    assert (end.reason, "needs about 3000 more" in end.message) == ("TokenLimitReached", True)
+
+
 def test_the_cap_of_the_output_is_what_tokens_and_money_leave() -> None:
     settings = SessionSettings(max_tokens=5000, max_cost_millionths=40_000)
     assert output_allowance(settings, NOTHING, 0, PRICES) == 4000

@@ -16,6 +16,7 @@ from codex_client.model_server.testing import ScriptedModel
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.tools.view_image import MAX_CONVERSATION_CHARACTERS
 from codex_worker.transcript import Transcripts
 
 pytestmark = pytest.mark.temporal
@@ -142,6 +143,59 @@ async def test_a_conversation_too_long_for_its_own_summary_loses_its_oldest_part
     assert len(tries[0]) > len(tries[1]) > len(tries[2])
     assert tries[2][-5:] == tries[0][-5:]
     assert len(await driver.rows(RowKind.COMPACTION)) == 1
+
+
+async def test_one_step_too_long_for_its_own_summary_loses_the_middle_of_its_outputs(
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+    journal: Journal,
+) -> None:
+    too_long = {"status": 400, "code": "context_length_exceeded", "times": 2}
+    calls = [command("seq 20000")["calls"][0]] * 30
+    script(model, {"calls": calls}, {"text": "Done."}, {"text": "More."}, compaction={**SUMMARY, "fail": too_long})
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    tries = [recorded.body["input"] for recorded in model.requests if "tools" not in recorded.body]
+    outputs = [[item["output"] for item in body if item["type"] == "function_call_output"] for body in tries]
+    assert [len(texts) for texts in outputs] == [30, 30, 30]
+    first, second, third = (sum(map(len, texts)) for texts in outputs)
+    assert first > 30 * 30_000
+    assert third < second * 0.6 < first * 0.36
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["limit"]
+    await assert_cold_fold_agrees(journal, driver, model)
+    await driver.say("Go on.", Delivery.QUEUE)
+    assert (await driver.wait_for_end(2))["type"] == "TurnComplete", "the session stays usable"
+
+
+async def test_one_step_of_many_images_is_summarised_without_them(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(600_000)
+    (sandbox.workspace / "a.png").write_bytes(picture)
+    calls = [{"name": "view_image", "arguments": {"path": "a.png"}}] * 18
+    script(
+        model,
+        {"calls": calls, "usage": FULL},
+        {"text": "Done."},
+        compaction={**SUMMARY, "fail": {"status": 413, "times": 1}},
+    )
+    await open_session("Look.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    tries = [recorded.body["input"] for recorded in model.requests if "tools" not in recorded.body]
+    assert len(tries) == 2
+    assert len(json.dumps(tries[0])) < MAX_CONVERSATION_CHARACTERS + 100_000
+    outputs = [row.payload["item"]["output"] for row in await driver.rows(RowKind.TOOL_RESULT)]
+    shown = [output for output in outputs if isinstance(output, list)]
+    assert len(shown) == MAX_CONVERSATION_CHARACTERS // len(shown[0][0]["image_url"])
+    refused = [output for output in outputs if isinstance(output, str)]
+    assert len(refused) == 18 - len(shown)
+    assert all("of at most 8 MiB" in text for text in refused)
+    assert "data:image" not in json.dumps(tries[1])
+    transcript = await Transcripts(driver.journal).load(driver.session)
+    assert transcript.image_characters == 0, "after a compaction there is room again"
 
 
 async def test_a_summary_that_fails_is_tried_again_later(

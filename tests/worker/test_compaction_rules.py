@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -9,10 +10,12 @@ from hypothesis import strategies as st
 
 from codex_worker.compaction import (
     CUT_NOTICE,
+    IMAGE_NOTICE,
     MAX_RETAINED_TOKENS,
     compacted_items,
     is_full,
     retained_messages,
+    shortened,
     without_oldest,
 )
 from codex_worker.items import user_message_item
@@ -59,14 +62,59 @@ def test_what_is_left_of_a_conversation_is_its_end_and_could_be_sent(parts: list
         shorter = without_oldest(items)
         assert len(shorter) < len(items)
         assert shorter == items[len(items) - len(shorter) :]
-        open_calls: list[str] = []
-        for item in shorter:
-            if item["type"].endswith("_output"):
-                open_calls.remove(item["call_id"])
-            elif item["type"].endswith("_call"):
-                open_calls.append(item["call_id"])
-        assert open_calls == []
+        assert_calls_are_answered(shorter)
         items = shorter
+
+
+def assert_calls_are_answered(items: list[dict[str, Any]]) -> None:
+    open_calls: list[str] = []
+    for item in items:
+        if item["type"].endswith("_output"):
+            open_calls.remove(item["call_id"])
+        elif item["type"].endswith("_call"):
+            open_calls.append(item["call_id"])
+    assert open_calls == []
+
+
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 400_000, "detail": "high"}
+LONG = 'begin "' + "x\\" * 60_000 + " end"
+
+
+def test_the_outputs_of_a_single_step_are_cut_where_nothing_can_be_dropped() -> None:
+    calls = [call(str(number)) for number in range(30)]
+    outputs = [{**output(str(number)), "output": LONG} for number in range(28)]
+    outputs += [{**output("28"), "output": [IMAGE] * 20}, output("29")]
+    patch = {**call("p", "custom_tool_call"), "input": LONG}
+    written = {**call("w"), "arguments": json.dumps({"cmd": LONG})}
+    items = [user_message_item("Go."), *calls, patch, written, *outputs]
+    items += [output("p", "custom_tool_call"), output("w")]
+    sizes = [len(json.dumps(items))]
+    while shorter := shortened(items):
+        assert_calls_are_answered(shorter)
+        assert len(shorter) == len(items), "of one step nothing can be left out"
+        items = shorter
+        sizes.append(len(json.dumps(items)))
+        assert len(sizes) < 16
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[1] < sizes[0] * 0.6
+    assert sizes[-1] < 60_000
+    assert items[0] == user_message_item("Go.")
+    texts = {item["call_id"]: item["output"] for item in items if item["type"].endswith("_output")}
+    assert texts["0"].startswith("begin")
+    assert texts["0"].endswith("end")
+    assert texts["28"] == [{"type": "input_text", "text": IMAGE_NOTICE}] * 20
+    assert texts["29"] == output("29")["output"], "what is short stays whole"
+    assert all(list(json.loads(item["arguments"])) in ([], ["cut"]) for item in items if "arguments" in item)
+
+
+@given(st.lists(replies, max_size=12))
+def test_shortening_a_conversation_ends(parts: list[list[dict[str, Any]]]) -> None:
+    items = [item for part in parts for item in part]
+    rounds = 0
+    while items := shortened(items):
+        assert_calls_are_answered(items)
+        rounds += 1
+    assert rounds <= sum(map(len, parts))
 
 
 @given(st.lists(st.text(max_size=300), max_size=30), st.integers(100, 3000))

@@ -68,14 +68,14 @@ async def test_the_cost_limit_ends_the_turn_before_the_next_call(
 async def test_a_failed_attempt_counts_too(
     priced_worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
 ) -> None:
-    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 10})
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 1500})
     model.script(replies=[{"text": "A long answer. " * 20, "fail": {"after_events": 20, "times": 1}}])
     await driver.open("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
     usages = [row.payload for row in await driver.rows(RowKind.USAGE)]
     assert [usage["estimated"] for usage in usages] == [True]
-    assert usages[0]["cost_millionths"] > 10
+    assert usages[0]["cost_millionths"] > 1500
 
 
 async def test_a_cost_limit_without_a_price_fails_and_names_the_cure(
@@ -100,13 +100,13 @@ async def test_without_prices_and_limit_the_cost_is_unknown_and_nothing_ends(
 async def test_a_reply_that_the_budget_cut_short_is_the_limit_s_doing(
     worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
 ) -> None:
-    driver.settings = driver.settings.model_copy(update={"max_tokens": 1000})
-    cut = {"text": "0123456789", "usage": {"input": 900, "output": 100}, "fail": {"incomplete": "max_output_tokens"}}
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 5000})
+    cut = {"text": "0123456789", "usage": {"input": 4900, "output": 100}, "fail": {"incomplete": "max_output_tokens"}}
     model.script(replies=[cut])
     await driver.open("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
-    assert model.requests[0].body["max_output_tokens"] == 1000
+    assert model.requests[0].body["max_output_tokens"] == 5000
 
 
 async def closed_reason(driver: SessionDriver) -> str:

@@ -134,7 +134,7 @@ async def test_a_model_that_does_not_exist_is_named(
 MENDABLE = [
     ({"status": 401}, "ProviderUnauthorized", "Secret", "OPENAI_API_KEY"),
     ({"status": 403}, "ProviderUnauthorized", "Secret", "OPENAI_API_KEY"),
-    ({"status": 429, "code": "insufficient_quota"}, "ProviderQuotaExhausted", "by itself", "resume"),
+    ({"status": 429, "code": "insufficient_quota"}, "ProviderQuotaExhausted", "by itself", "raise it or pay"),
 ]
 
 
@@ -161,7 +161,6 @@ async def test_at_a_terminal_it_fails_at_once_with_the_cure_and_goes_on_when_res
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnFailed", reason)
     assert cure in end["message"]
-    assert "codex-temporal resume" in end["message"]
     assert "Secret" not in end["message"]
     assert len(model.requests) == 1
     await driver.say("Go on.")
@@ -178,5 +177,18 @@ async def test_at_a_terminal_a_missing_key_names_the_variable(
         await driver.open("Go.")
         end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnFailed", "ProviderSecretMissing")
-    assert "set OPENAI_API_KEY, then run `codex-temporal resume`" in end["message"]
+    assert end["message"].endswith("; set OPENAI_API_KEY")
     assert model.requests == []
+
+
+async def test_reasoning_that_nobody_could_look_up_is_not_sent_back(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"model": "gpt-4o"})
+    plan = {"name": "update_plan", "arguments": {"plan": [{"step": "Think.", "status": "completed"}]}}
+    model.script(replies=[{"reasoning": "I should plan first.", "calls": [plan]}, {"text": "Done."}])
+    await driver.open("Go.")
+    assert (await driver.wait_for_end())["type"] == "TurnComplete"
+    kinds = [item["type"] for item in model.requests[1].body["input"]]
+    assert "function_call_output" in kinds
+    assert "reasoning" not in kinds

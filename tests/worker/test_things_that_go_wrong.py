@@ -134,8 +134,8 @@ async def test_a_missing_key_parks_the_turn_until_it_is_there(
 async def test_the_token_limit_ends_the_turn_before_the_next_call(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    driver.settings = driver.settings.model_copy(update={"max_tokens": 1000})
-    expensive = {**command("ls"), "usage": {"input": 2000, "output": 10}}
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 5000})
+    expensive = {**command("ls"), "usage": {"input": 6000, "output": 10}}
     model.script(replies=[expensive, {"text": "Done."}])
     await open_session("Go.")
     end = await driver.wait_for_end()

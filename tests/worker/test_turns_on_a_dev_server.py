@@ -9,9 +9,12 @@ import pytest
 
 from codex_api import names
 from codex_api.approvals import DecisionKind
-from codex_api.rows import RowKind
+from codex_api.events import TurnAborted
+from codex_api.rows import RowKind, SandboxAddressPayload, TurnStoppingPayload
+from codex_api.session import OnTimeout
 from codex_api.workflow_payloads import EventsSince
 from codex_client.model_server.testing import ScriptedModel
+from codex_journal.rows import NewRow
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.testing import RunningWorker, SessionDriver
 
@@ -138,6 +141,34 @@ async def test_an_expired_approval_denies(
     assert not (sandbox.workspace / "late").exists()
 
 
+@pytest.mark.parametrize(
+    ("decision", "message"),
+    [
+        (DecisionKind.ABORT, "a person aborted the turn"),
+        (None, "nobody decided about `touch late` within 1 s"),
+    ],
+)
+async def test_an_approval_that_ends_the_turn_says_why_in_words(
+    decision: DecisionKind | None,
+    message: str,
+    worker: RunningWorker,
+    driver: SessionDriver,
+    sandbox: LocalSandbox,
+    model: ScriptedModel,
+    open_session: OpenSession,
+) -> None:
+    limits = {"approval_timeout_seconds": 60 if decision else 1, "approval_on_timeout": OnTimeout.ABORT}
+    driver.settings = driver.settings.model_copy(update=limits)
+    model.script(replies=[command("touch late"), {"text": "Done."}])
+    await open_session("Wait for me.")
+    asked = (await driver.wait_for("ExecApprovalRequest"))[0]
+    if decision is not None:
+        await driver.decide(asked["approval_id"], decision)
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"], end["message"]) == ("TurnAborted", "ApprovalAborted", message)
+    assert not (sandbox.workspace / "late").exists()
+
+
 async def test_a_message_during_a_turn_reaches_the_next_model_call(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
@@ -178,6 +209,40 @@ async def test_an_interrupt_kills_the_command_and_tells_the_model(
     assert "<turn_aborted>" in conversation
     # Either the end of the turn answers for the command, or the killed command does.
     assert "aborted by user" in conversation or "exited with code 143" in conversation
+
+
+async def test_a_turn_that_was_being_stopped_runs_nothing_more_in_a_new_run(
+    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel
+) -> None:
+    model.script(replies=[command("ls"), {"text": "Done."}])
+    await driver.open("Look.")
+    while not await driver.rows(RowKind.TOOL_CALL):
+        await asyncio.sleep(0.02)
+    ending = TurnAborted(turn=1, reason="TurnTimedOut", message="the turn took longer than 5 s")
+    stopping = TurnStoppingPayload(end=ending.model_dump(mode="json"))
+    row = NewRow(RowKind.TURN_STOPPING, stopping.model_dump(), 1)
+    await driver.journal.append(driver.session, "t1/stopping", [row])
+    await driver.handle.terminate()
+    # The activity of the run that is gone still waits for a sandbox, until a heartbeat tells it.
+    await asyncio.sleep(1.5)
+    await driver.announce(SandboxAddressPayload(generation=1, unix_path=str(sandbox.address.path)))
+    await driver.start()
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "TurnTimedOut")
+    assert not await driver.rows(RowKind.TOOL_INTENT)
+    assert len(model.requests) == 1
+
+
+async def test_a_final_message_that_is_not_the_json_asked_for_fails_the_turn(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    driver.settings = driver.settings.model_copy(update={"output_schema": schema})
+    model.script(replies=[{"text": "I would rather not."}])
+    await driver.open("Answer.")
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnFailed", "ModelOutputInvalid")
+    assert "I would rather not." in end["message"]
 
 
 async def test_shutdown_completes_the_session_after_the_turn(worker: RunningWorker, driver: SessionDriver) -> None:

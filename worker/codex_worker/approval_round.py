@@ -73,6 +73,7 @@ class ApprovalRound:
         except (asyncio.CancelledError, Exception):
             # Not finally: that would also run when a cached workflow is thrown away, outside its event loop.
             for task in self._running.values():
+                task.add_done_callback(_seen)
                 task.cancel()
             raise
 
@@ -176,15 +177,21 @@ class ApprovalRound:
                 self._start_due()
                 continue
             self._refused.add(call.call_id)
-            if resolved.decision is DecisionKind.ABORT or (
-                resolved.decision is DecisionKind.EXPIRE and self.settings.approval_on_timeout is OnTimeout.ABORT
-            ):
-                raise TurnEnding(
-                    TurnAborted(
-                        turn=self.turn,
-                        reason=REASON_APPROVAL_ABORTED,
-                        message=f"approval {resolved.approval_id}: {resolved.decision.value}",
-                    )
-                )
+            if (message := self._abort_message(call, resolved.decision)) is not None:
+                raise TurnEnding(TurnAborted(turn=self.turn, reason=REASON_APPROVAL_ABORTED, message=message))
         # What was refused may have held up what comes after it.
         self._start_due()
+
+    def _abort_message(self, call: CallSummary, decision: DecisionKind) -> str | None:
+        """Return why a decision ends the turn, for people; None where the turn goes on."""
+        if decision is DecisionKind.ABORT:
+            return "a person aborted the turn"
+        if decision is DecisionKind.EXPIRE and self.settings.approval_on_timeout is OnTimeout.ABORT:
+            return f"nobody decided about `{call.preview}` within {self.settings.approval_timeout_seconds} s"
+        return None
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Mark a failure as seen: nobody waits for a call of a round that is over."""
+    if not task.cancelled():
+        task.exception()

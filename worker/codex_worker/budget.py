@@ -45,10 +45,21 @@ def priced(usage: UsagePayload, prices: Prices | None) -> UsagePayload:
     return usage if prices is None else usage.model_copy(update={"cost_millionths": cost_millionths(usage, prices)})
 
 
-def budget_end(settings: SessionSettings, spent: Spent, model: str, prices: Prices | None) -> BudgetEnd | None:
-    """Return why the next call may not be made, or None."""
-    if spent.tokens >= settings.max_tokens:
-        message = f"the session used {spent.tokens} of its {settings.max_tokens} tokens (limit maxTokens)"
+def budget_end(
+    settings: SessionSettings,
+    spent: Spent,
+    model: str,
+    prices: Prices | None,
+    input_tokens: int = 0,
+    new_tokens: int = 0,
+) -> BudgetEnd | None:
+    """Return why the next call may not be made, or None.
+
+    ``input_tokens`` is the request's estimated size, ``new_tokens`` the part of it that no provider can have cached.
+    """
+    if spent.tokens + new_tokens >= settings.max_tokens:
+        needed = f", and the next call needs about {new_tokens} more" if spent.tokens < settings.max_tokens else ""
+        message = f"the session used {spent.tokens} of its {settings.max_tokens} tokens{needed} (limit maxTokens)"
         return BudgetEnd(conditions.REASON_TOKEN_LIMIT, message)
     limit = settings.max_cost_millionths
     if limit is None:
@@ -59,9 +70,12 @@ def budget_end(settings: SessionSettings, spent: Spent, model: str, prices: Pric
             f"configuration (models.{model}.prices: input, cachedInput, output per million tokens), or give no limit"
         )
         return BudgetEnd(conditions.REASON_PRICE_UNKNOWN, message, failed=True)
-    # Not even one token of an answer could be paid; so also where an answer was cut by what was left.
-    if spent.cost_millionths >= limit or spent.cost_millionths + prices.output > limit:
-        message = f"the session cost {_amount(spent.cost_millionths)} of its {_amount(limit)} (limit maxCost)"
+    # At least the input at a cached one's price, and one token of an answer; so also where an answer was cut by what
+    # was left.
+    least = input_tokens * prices.cached_input + prices.output
+    if spent.cost_millionths >= limit or spent.cost_millionths + least > limit:
+        cost = f"the session cost {_amount(spent.cost_millionths)} of its {_amount(limit)}"
+        message = f"{cost}, and the next call would cost at least {_amount(int(least))} (limit maxCost)"
         return BudgetEnd(conditions.REASON_COST_LIMIT, message)
     return None
 

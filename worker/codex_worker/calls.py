@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from temporalio import workflow
 
 from codex_api import names
-from codex_api.events import AnyEvent
+from codex_api.events import AnyEvent, TurnAborted, TurnFailed
 from codex_api.workflow_payloads import (
     JournalEventsInput,
     JournalEventsReply,
@@ -71,10 +71,10 @@ async def tool_exec(session: str, call_id: str, preview: str) -> ToolExecReply:
     return reply
 
 
-async def stop_processes(session: str, turn: int) -> StopProcessesReply:
+async def stop_processes(session: str, turn: int, end: TurnAborted | TurnFailed) -> StopProcessesReply:
     reply: StopProcessesReply = await workflow.execute_activity(
         names.ACTIVITY_STOP_PROCESSES,
-        StopProcessesInput(session=session, turn=turn),
+        StopProcessesInput(session=session, turn=turn, end=end),
         result_type=StopProcessesReply,
         summary=f"stop the processes of turn {turn}",
         schedule_to_close_timeout=STOP_PROCESSES_WITHIN,

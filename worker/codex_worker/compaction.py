@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ RETAINED_SHARE = 0.25
 DROPPED_SHARE = 0.125
 """Of a conversation too long to be summarised, per attempt."""
 CUT_NOTICE = "\n[… cut …]\n"
+IMAGE_NOTICE = "[image left out]"
+MIN_CUT_BYTES = 1_000
+"""Shorter texts stay whole."""
 
 
 def is_full(tokens: int, window: int) -> bool:
@@ -55,8 +59,19 @@ def retained_messages(messages: Sequence[Item], window: int) -> list[Item]:
     return kept[::-1]
 
 
+def shortened(items: Sequence[Item]) -> list[Item]:
+    """Return less of a conversation: without its oldest items, or with less of each where it cannot lose any.
+
+    Calls stay paired with their outputs. Returns nothing where too little is left.
+    """
+    if shorter := without_oldest(items):
+        return shorter
+    halved = [_halved(item) for item in items]
+    return halved if halved != list(items) else []
+
+
 def without_oldest(items: Sequence[Item]) -> list[Item]:
-    """Drop some of the oldest items, calls together with their outputs; returns nothing where too little is left."""
+    """Drop some of the oldest items, calls together with their outputs; returns nothing where none would be left."""
     units = _units(items)
     sizes = [sum(item_tokens(item) for item in unit) for unit in units]
     wanted, dropped = sum(sizes) * DROPPED_SHARE, 0
@@ -83,6 +98,37 @@ def _units(items: Sequence[Item]) -> list[list[Item]]:
         else:
             units.append([item])
     return units
+
+
+def _halved(item: Item) -> Item:
+    """Return an item with half of each long text, and notes for its images."""
+    shorter = dict(item)
+    for field in ("content", "output"):
+        if isinstance(item.get(field), str):
+            shorter[field] = _half(item[field])
+        elif isinstance(item.get(field), list):
+            shorter[field] = [_halved_part(part) for part in item[field]]
+    if item.get("type") == "custom_tool_call":
+        shorter["input"] = _half(str(item.get("input")))
+    arguments = str(item.get("arguments"))
+    if item.get("type") == "function_call" and _is_long(arguments):
+        # Still JSON, which providers may insist on, and short at once: what is cut again would be quoted again.
+        shorter["arguments"] = json.dumps({"cut": _without_middle(arguments, MIN_CUT_BYTES // 4)}, ensure_ascii=False)
+    return shorter
+
+
+def _halved_part(part: Item) -> Item:
+    if "image_url" in part:
+        return {"type": "input_text", "text": IMAGE_NOTICE}
+    return {**part, "text": _half(part["text"])} if isinstance(part.get("text"), str) else part
+
+
+def _half(text: str) -> str:
+    return _without_middle(text, len(text.encode(errors="replace")) // 2) if _is_long(text) else text
+
+
+def _is_long(text: str) -> bool:
+    return len(text.encode(errors="replace")) > MIN_CUT_BYTES
 
 
 def _text(message: Item) -> str:

@@ -33,7 +33,7 @@ _PLACES = {
     ),
     SandboxMode.WORKSPACE_WRITE: (
         "Commands run in a sandbox on the user's machine. Only the workspace ({workspace}) and a private folder for "
-        "temporary files can be written; `.git` and `.codex` of the workspace and all else are read-only."
+        "temporary files can be written; an existing `.git`, `.codex` or `.agents` of it and all else are read-only."
     ),
     SandboxMode.READ_ONLY: (
         "Commands run in a sandbox on the user's machine. Nothing can be written, except for a private folder for "

@@ -37,7 +37,7 @@ class Executor:
             catalogue.EXEC_COMMAND: sandboxed,
             catalogue.WRITE_STDIN: sandboxed,
             catalogue.APPLY_PATCH: sandboxed,
-            catalogue.VIEW_IMAGE: Images(sandboxes, self._results),
+            catalogue.VIEW_IMAGE: Images(sandboxes, transcripts, self._results),
             catalogue.UPDATE_PLAN: PlanUpdates(self._results),
             catalogue.REQUEST_USER_INPUT: Questions(self._results),
         }

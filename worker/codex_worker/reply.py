@@ -105,6 +105,12 @@ def message_text(item: Mapping[str, Any]) -> str:
     return "".join(part.get("text", "") for part in item.get("content", []) if part.get("type") == "output_text")
 
 
+def final_message(rows: Sequence[Row]) -> str:
+    """Return the last message among a reply's rows, whole."""
+    texts = (message_text(row.payload["item"]) for row in reversed(rows) if row.kind is RowKind.ITEM)
+    return next((text for text in texts if text), "")
+
+
 def reply_summary(rows: Sequence[Row]) -> ModelCallReply:
     """Return what the workflow needs to know of a step whose rows are these."""
     calls = [ToolCallPayload.model_validate(row.payload) for row in rows if row.kind is RowKind.TOOL_CALL]

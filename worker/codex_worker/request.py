@@ -69,7 +69,7 @@ def model_request(
         session=record.session,
         model=target.model,
         instructions=prompt_text(target.family.instructions),
-        input=[*transcript.items(), *added],
+        input=[*sendable(transcript.items()), *added],
         tools=_tools(target.family.freeform_patch),
         reasoning_effort=settings.reasoning_effort.value if settings.reasoning_effort else None,
         reasoning_summary="auto" if target.family.reasoning_summaries else None,
@@ -90,11 +90,16 @@ def compaction_request(
         session=record.session,
         model=target.model,
         instructions=prompt_text(target.family.instructions),
-        input=[*items, compaction_prompt()],
+        input=[*sendable(items), compaction_prompt()],
         reasoning_effort=record.settings.reasoning_effort.value if record.settings.reasoning_effort else None,
         encrypted_reasoning=target.family.encrypted_reasoning,
         max_output_tokens=output_allowance(record.settings, transcript.spent, tokens, target.prices),
     )
+
+
+def sendable(items: Sequence[Item]) -> list[Item]:
+    """Leave out reasoning that came without its encrypted content: nobody stores it, so the API would not find it."""
+    return [item for item in items if item.get("type") != "reasoning" or item.get("encrypted_content")]
 
 
 def text_format(settings: SessionSettings) -> dict[str, Any] | None:

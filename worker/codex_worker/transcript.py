@@ -6,10 +6,13 @@ The journal is append-only and its seq has no gaps, so a cached fold is never wr
 from __future__ import annotations
 
 import bisect
+import itertools
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+from codex_api.events import TurnAborted, TurnFailed, event_adapter
 from codex_api.rows import (
     CONVERSATION_KINDS,
     POSITION_OUTPUT,
@@ -23,15 +26,19 @@ from codex_api.rows import (
     SandboxAddressPayload,
     ToolCallPayload,
     ToolIntentPayload,
+    TurnStoppingPayload,
     UsagePayload,
 )
 from codex_journal.errors import UnknownSession
 from codex_journal.journal import Journal
 from codex_journal.rows import Appended, Row, SessionRecord
 from codex_worker.budget import Spent
-from codex_worker.token_estimates import item_tokens
+from codex_worker.token_estimates import image_characters, item_tokens
 
 REPLY_CLAIM_SUFFIX = "/reply"
+RECENT_SECONDS = 0.02
+# Of all folds in memory: a session's pictures may be megabytes, its texts are not.
+MAX_IMAGE_CHARACTERS = 32 * 1024 * 1024
 
 Position = tuple[int, int, int, int]
 
@@ -41,18 +48,26 @@ class Transcript:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.complete_at = 0.0
+        """Newest moment, in monotonic seconds, at which the journal held no row that is not in here."""
         self.closed = False
         self.turn = 0
         self.ended_turn = 0
         self.stopping_turn = 0
         """Newest turn whose processes somebody wanted killed: nothing more is asked for it."""
+        self.ending: TurnAborted | TurnFailed | None = None
+        """How that turn was about to end."""
         self.tokens = 0
         self.cost_millionths = 0
         self.usages = 0
         self.first_message: dict[int, int] = {}
         self.calls: dict[str, ToolCallPayload] = {}
         self.intents: dict[str, ToolIntentPayload] = {}
+        self.generations: dict[int, tuple[int, int]] = {}
+        """Generation of a sandbox → the first (turn, step) that began a call in it."""
         self.results: set[str] = set()
+        self.image_characters = 0
+        """Length of the images that tools have shown since the last compaction, as they are sent."""
         self.request_times: dict[str, float] = {}
         self.address: SandboxAddressPayload | None = None
         self.last_step: dict[int, int] = {}
@@ -95,10 +110,19 @@ class Transcript:
 
     def can_be_compacted(self) -> bool:
         """Tell whether there is anything that no summary holds yet."""
-        return any(row.kind is not RowKind.CONTEXT for row in self._rows_since_compaction())
+        start = self._index_after(self._compacted[0] if self._compacted else None)
+        later = (row.kind for _, row in itertools.islice(self._conversation, start, None))
+        return any(kind not in (RowKind.CONTEXT, RowKind.COMPACTION) for kind in later)
 
     def compactions(self, turn: int, step: int) -> int:
         return self._compactions.get((turn, step), 0)
+
+    @property
+    def counted_tokens(self) -> int:
+        """What the provider counted of the conversation as it stands: instructions, tools and items; 0 if nothing."""
+        (turn, step), counted = self._counted
+        start: Position = (turn, step, POSITION_OUTPUT, 0)
+        return 0 if self._compacted and self._compacted[0] > start else counted
 
     def active_tokens(self) -> tuple[int, bool]:
         """Return the size of the conversation, and whether that includes instructions and tools.
@@ -118,9 +142,12 @@ class Transcript:
         return self._rows_after(self._compacted[0] if self._compacted else None)
 
     def _rows_after(self, position: Position | None) -> list[Row]:
-        start = bisect.bisect_right(self._conversation, position, key=lambda entry: entry[0]) if position else 0
+        later = itertools.islice(self._conversation, self._index_after(position), None)
         # An older compaction of the same step may stand behind a newer one's position, never in front of it.
-        return [row for _, row in self._conversation[start:] if row.kind is not RowKind.COMPACTION]
+        return [row for _, row in later if row.kind is not RowKind.COMPACTION]
+
+    def _index_after(self, position: Position | None) -> int:
+        return bisect.bisect_right(self._conversation, position, key=lambda entry: entry[0]) if position else 0
 
     @property
     def spent(self) -> Spent:
@@ -181,9 +208,12 @@ class Transcript:
     def _intent(self, row: Row) -> None:
         intent = ToolIntentPayload.model_validate(row.payload)
         self.intents[intent.call_id] = intent
+        began = (row.turn, row.step)
+        self.generations[intent.generation] = min(began, self.generations.get(intent.generation, began))
 
     def _result(self, row: Row) -> None:
         self.results.add(row.payload["call_id"])
+        self.image_characters += image_characters(row.payload["item"])
 
     def _usage(self, row: Row) -> None:
         usage = UsagePayload.model_validate(row.payload)
@@ -205,6 +235,7 @@ class Transcript:
             self._compacted = (position, CompactionPayload.model_validate(row.payload))
         self._compactions[row.turn, row.step] = self.compactions(row.turn, row.step) + 1
         self.told = {}
+        self.image_characters = 0
 
     def _retry(self, row: Row) -> None:
         self._retries.setdefault((row.turn, row.step), []).append(ModelRetryPayload.model_validate(row.payload))
@@ -213,7 +244,10 @@ class Transcript:
         self.closed = True
 
     def _stopping(self, row: Row) -> None:
+        end = TurnStoppingPayload.model_validate(row.payload).end
+        ending = None if end is None else event_adapter.validate_python(end)
         self.stopping_turn = max(self.stopping_turn, row.turn)
+        self.ending = ending if isinstance(ending, TurnAborted | TurnFailed) else None
 
     def _address(self, row: Row) -> None:
         self.address = SandboxAddressPayload.model_validate(row.payload)
@@ -260,10 +294,22 @@ class Transcripts:
         """Return the session's fold up to the newest committed row."""
         transcript = self._cache.setdefault(session, Transcript())
         self._cache.move_to_end(session)
-        while len(self._cache) > self._max_sessions:
+        while len(self._cache) > self._max_sessions or (len(self._cache) > 1 and self._holds_too_many_images()):
             forgotten, _ = self._cache.popitem(last=False)
             self._records.pop(forgotten, None)
+        asked_at = time.monotonic()
         _extend(transcript, await self._journal.read(session, after=transcript.seq))
+        transcript.complete_at = max(asked_at, transcript.complete_at)
+        return transcript
+
+    def _holds_too_many_images(self) -> bool:
+        return sum(transcript.image_characters for transcript in self._cache.values()) > MAX_IMAGE_CHARACTERS
+
+    async def load_recent(self, session: str) -> Transcript:
+        """Like ``load``, but a fold that was complete a moment ago will do: another read would find as much."""
+        transcript = self._cache.get(session)
+        if transcript is None or time.monotonic() - transcript.complete_at > RECENT_SECONDS:
+            return await self.load(session)
         return transcript
 
     async def record(self, session: str) -> SessionRecord:
@@ -286,6 +332,9 @@ class Transcripts:
         """Fold in what was just appended, which saves reading it again; a gap is left for the next load."""
         if appended.rows and (transcript := self._cache.get(appended.rows[0].session)):
             _extend(transcript, appended.rows)
+            # Rows are numbered in the order of their commits: nothing was committed before these that is not in here.
+            if appended.inserted and transcript.seq == appended.rows[-1].seq:
+                transcript.complete_at = time.monotonic()
 
 
 def _extend(transcript: Transcript, rows: Sequence[Row]) -> None:

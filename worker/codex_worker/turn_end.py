@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from codex_api.conditions import REASON_SESSION_CLOSED
-from codex_api.events import TurnAborted, TurnEnd
+from codex_api.conditions import REASON_APPROVAL_ABORTED, REASON_INTERRUPTED, REASON_SESSION_CLOSED
+from codex_api.events import TurnAborted, TurnComplete, TurnEnd
 from codex_api.rows import (
     POSITION_ITEM,
     ContextPayload,
@@ -21,6 +21,7 @@ from codex_worker.items import user_message_item
 from codex_worker.reply import admission_rows, output_of, result_row
 from codex_worker.tools import outcomes
 
+BY_A_PERSON = frozenset({REASON_INTERRUPTED, REASON_APPROVAL_ABORTED, REASON_SESSION_CLOSED})
 ABORTED_NOTICE = (
     "<turn_aborted>\nThe turn was ended on purpose before you were done ({reason}). Commands that were running "
     "have been stopped and may have partly run: look before you repeat them.\n</turn_aborted>"
@@ -39,10 +40,12 @@ def turn_end_rows(
     conversation does not tell yet, comes before it, where the next request expects it. Steering that still waits is
     admitted when the turn is aborted; otherwise it starts the next turn.
     """
+    reason = "" if isinstance(end, TurnComplete) else end.reason
+    told = outcomes.aborted() if reason in BY_A_PERSON else outcomes.cut_off(reason)
     rows = []
     for row in ending.open_calls:
         call = ToolCallPayload.model_validate(row.payload)
-        result = ToolResultPayload(call_id=call.call_id, item=output_of(call, outcomes.aborted()), outcome="aborted")
+        result = ToolResultPayload(call_id=call.call_id, item=output_of(call, told), outcome="aborted")
         rows.append(result_row(result, row.turn, row.step, call.index))
     messages = dict(first)
     step = ending.last_step + 1

@@ -79,6 +79,10 @@ class CodexWorkflow:
             if turn is not None:
                 await self._end_turn(turn, TurnAborted(turn=turn.number, reason=REASON_SESSION_CLOSED))
             return
+        if turn is not None and opened.turn_ending is not None:
+            await self._stop(turn, opened.turn_ending)
+            await self._end_turn(turn, opened.turn_ending)
+            turn = None
         self._watch_deadline(opened.created_at)
         while True:
             turn = turn or await self._next_turn()
@@ -215,7 +219,8 @@ class CodexWorkflow:
                 end = cut_short
         except asyncio.CancelledError:
             end = cut_short = TurnAborted(turn=turn.number, reason=REASON_SESSION_CLOSED)
-            await self._stop(turn, steps)
+            await self._abandon(steps)
+            await self._stop(turn, end)
             await self._end_turn(turn, end)
             raise
         except Exception as error:  # noqa: BLE001 - whatever happens in a turn is its end, never the session's
@@ -224,7 +229,8 @@ class CodexWorkflow:
                 turn=turn.number, reason=REASON_INTERNAL_ERROR, message=f"{type(error).__name__}: {error}"[:500]
             )
         if not isinstance(end, TurnComplete):
-            await self._stop(turn, steps)
+            await self._abandon(steps)
+            await self._stop(turn, end)
         await self._end_turn(turn, end)
         self._turn, self._interrupted = None, False
         return True
@@ -260,12 +266,15 @@ class CodexWorkflow:
             return TurnAborted(turn=turn.number, reason=REASON_DEADLINE_EXCEEDED, message=message)
         return None
 
-    async def _stop(self, turn: Turn, steps: asyncio.Task[TurnEnd | None]) -> None:
-        """Stop waiting for the steps, then kill what they started: a cancelled activity kills nothing."""
+    async def _abandon(self, steps: asyncio.Task[TurnEnd | None]) -> None:
+        """Stop waiting for the steps; that kills nothing of what they started."""
         steps.cancel()
         await workflow.wait([steps])
+
+    async def _stop(self, turn: Turn, end: TurnAborted | TurnFailed) -> None:
+        """Kill what the turn started; from here on it ends like this, also in another run."""
         try:
-            stopped = (await calls.stop_processes(self._session, turn.number)).stopped
+            stopped = (await calls.stop_processes(self._session, turn.number, end)).stopped
         except ActivityError:
             stopped = False
         if not stopped:

@@ -40,6 +40,16 @@ def working_directory(given: Path, sandbox: SandboxMode) -> Path:
     return directory
 
 
+def writable_file(path: Path) -> None:
+    """Raise UsageError where no file could be written, before anything is paid for."""
+    if path.is_dir():
+        raise UsageError(f"cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: it is not writable for you")
+
+
 def money(text: str | None) -> Decimal | None:
     """Return an amount, at most six digits after the point."""
     if text is None:

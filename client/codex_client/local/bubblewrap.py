@@ -11,22 +11,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from codex_api.rows import SandboxMode
+from codex_client.local.hidden_paths import hidden_paths
+from codex_client.local.protected_paths import protected_paths
 
-# What upstream protects too: a hook or a configuration that is run outside the sandbox later.
-PROTECTED = (".git", ".codex", ".agents")
-# Below the home folder; hidden where they exist.
-SECRETS = (
-    ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".codex", ".claude", ".terraform.d", ".password-store",
-    ".config/gcloud", ".config/gh", ".config/op", ".config/containers", ".local/share/keyrings", ".mozilla",
-    ".config/google-chrome", ".config/chromium", ".netrc", ".pypirc", ".npmrc", ".git-credentials", ".vault-token",
-    ".pgpass", ".my.cnf", ".cargo/credentials", ".cargo/credentials.toml", ".gem/credentials",
-    ".bash_history", ".zsh_history", ".python_history", ".psql_history",
-)  # fmt: skip
 PRIVATE_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - emptied for the sandbox, not used by us
 # Sockets of daemons live there: one of them, Docker's, would be a way out.
 SOCKET_FOLDERS = ("/run", "/var/run")
 # Parts of such a folder that hold programs and name servers on some systems.
 RUN_PARTS = ("/run/current-system", "/run/booted-system", "/run/opengl-driver", "/run/systemd/resolve")
+# Root may write there in a user namespace too: it owns the files. A program in core_pattern runs outside.
+KERNEL_CONTROLS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "pressure")
 
 
 def bubblewrap_arguments(
@@ -35,18 +29,25 @@ def bubblewrap_arguments(
     workspace: Path,
     *,
     home: Path,
-    state: Path,
+    hidden: Iterable[Path],
     socket_folder: Path,
     empty_file: Path,
     tools: Iterable[Path],
 ) -> list[str]:
-    """Return the command line up to the command; ``tools`` are folders that the supervisor itself needs.
+    """Return the command line up to the command.
 
+    ``hidden`` are more paths to hide than everybody has, ``tools`` folders that the supervisor itself needs.
     Later mounts lie over earlier ones: first all read-only, then what is hidden, then what must be seen nevertheless.
     """
-    argv = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--new-session"]
-    argv += ["--die-with-parent", "--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    empty = [folder for folder in (*PRIVATE_FOLDERS, *SOCKET_FOLDERS) if _is_real_folder(folder)]
+    argv = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+    argv += ["--unshare-cgroup-try", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]
+    argv += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    for control in (f"/proc/{name}" for name in KERNEL_CONTROLS):
+        if os.path.exists(control):
+            argv += ["--ro-bind", control, control]
+    # The sockets of other sessions are beside ours.
+    private = dict.fromkeys((*PRIVATE_FOLDERS, *SOCKET_FOLDERS, str(socket_folder.parent)))
+    empty = [folder for folder in private if _is_real_folder(folder)]
     for folder in empty:
         argv += ["--tmpfs", folder]
     for part in RUN_PARTS:
@@ -54,7 +55,7 @@ def bubblewrap_arguments(
     for tool in _below(tools, empty):
         argv += ["--ro-bind", str(tool), str(tool)]
     argv += _workspace_mounts(mode, workspace)
-    argv += _hidden(home, state, workspace, empty_file)
+    argv += _hidden({*hidden_paths(home, workspace), *_existing(hidden, workspace)}, empty_file)
     argv += ["--bind", str(socket_folder), str(socket_folder), "--chdir", str(workspace), "--"]
     return argv
 
@@ -63,25 +64,33 @@ def _workspace_mounts(mode: SandboxMode, workspace: Path) -> list[str]:
     if mode is SandboxMode.READ_ONLY:
         return ["--ro-bind", str(workspace), str(workspace)]
     mounts = ["--bind", str(workspace), str(workspace)]
-    for name in PROTECTED:
-        path = workspace / name
-        # A link would be followed to somewhere else, which is read-only anyway unless it is in the workspace.
-        if path.exists() and not path.is_symlink():
-            mounts += ["--ro-bind", str(path), str(path)]
+    for path in protected_paths(workspace):
+        mounts += ["--ro-bind", str(path), str(path)]
     return mounts
 
 
-def _hidden(home: Path, state: Path, workspace: Path, empty_file: Path) -> list[str]:
-    """Cover secrets; where the user works inside such a folder, it was meant.
+def _existing(paths: Iterable[Path], workspace: Path) -> Iterable[Path]:
+    return (path.resolve() for path in paths if os.path.exists(path) and not workspace.is_relative_to(path.resolve()))
+
+
+def _hidden(paths: Iterable[Path], empty_file: Path) -> list[str]:
+    """Cover paths, outermost first.
 
     A file is covered by an empty one: a device node there could not even be opened, which programs take for an error.
     """
     arguments: list[str] = []
-    for path in (*(home / name for name in SECRETS), state):
-        if not path.exists() or workspace.is_relative_to(real := path.resolve()):
-            continue
-        arguments += ["--tmpfs", str(real)] if real.is_dir() else ["--ro-bind", str(empty_file), str(real)]
+    for path in _outermost(paths):
+        arguments += ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", str(empty_file), str(path)]
     return arguments
+
+
+def _outermost(paths: Iterable[Path]) -> list[Path]:
+    """Leave out what lies within another of the paths."""
+    chosen: list[Path] = []
+    for path in sorted(set(paths)):
+        if not any(path.is_relative_to(outer) for outer in chosen):
+            chosen.append(path)
+    return chosen
 
 
 def _below(paths: Iterable[Path], folders: Sequence[str]) -> list[Path]:

@@ -18,6 +18,8 @@ DEFAULT_LOG_LEVEL = "INFO,httpx2=WARNING"
 class LocalConfig:
     state: StateFolder
     home: Path
+    runtime_folder: Path | None
+    """XDG_RUNTIME_DIR: where sockets belong."""
     temporal_address: str | None
     """host:port of a Temporal server to use; None: one of our own."""
     temporal_namespace: str
@@ -38,9 +40,11 @@ class LocalConfig:
         """Read an environment such as os.environ; a variable that is set to nothing counts as not set."""
         address = environment.get("TEMPORAL_ADDRESS", "")
         providers_file = environment.get("CODEX_PROVIDERS_FILE")
+        runtime_folder = environment.get("XDG_RUNTIME_DIR")
         return cls(
             state=StateFolder.of(environment),
             home=Path(environment.get("HOME") or "~").expanduser(),
+            runtime_folder=Path(runtime_folder) if runtime_folder else None,
             temporal_address=address.removeprefix("http://").removeprefix("https://").rstrip("/") or None,
             temporal_namespace=environment.get("TEMPORAL_NAMESPACE") or "default",
             base_url=environment.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL,

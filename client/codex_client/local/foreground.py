@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 class ForegroundTurn:
     """Follows the session until the turn that takes ``message`` has ended; 0: the turn that is unfinished now."""
 
-    def __init__(self, session: TemporalAgentSession, presenter: Presenter, message: int) -> None:
+    def __init__(self, session: TemporalAgentSession, presenter: Presenter, message: int, shown: int = 0) -> None:
+        """``shown``: seq of the last row that the presenter has had already."""
         self._session = session
         self._presenter = presenter
         self._message = message
+        self.shown = shown
         self._turn: int | None = None
         self._rows: list[Row] = []
         self._calls: dict[str, ToolCallPayload] = {}
@@ -76,7 +78,9 @@ class ForegroundTurn:
         """Show an event; True where it is the end."""
         assert event.row is not None
         self._rows.append(event.row)
-        self._presenter.show(event.row)
+        if event.row.seq > self.shown:
+            self._presenter.show(event.row)
+            self.shown = event.row.seq
         match event.payload:
             case TurnStarted(turn=turn, message=message) if message == self._message or not self._message:
                 self._turn = turn

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -39,15 +41,16 @@ async def list_sessions(config: LocalConfig, *, json_lines: bool, limit: int) ->
     async with local_journal(config.state) as journal:
         records = (await journal.sessions(INSTALLATION))[::-1][:limit]
         summaries = [await _summary(config, journal, record) for record in records]
-    if not json_lines:
-        print_sessions(summaries, sys.stdout)
-        return
-    for summary in summaries:
-        fields = asdict(summary) | {
-            "created_at": summary.created_at.isoformat(),
-            "updated_at": summary.updated_at.isoformat(),
-        }
-        sys.stdout.write(json.dumps(fields) + "\n")
+    with _until_nobody_reads():
+        if not json_lines:
+            print_sessions(summaries, sys.stdout)
+            return
+        for summary in summaries:
+            fields = asdict(summary) | {
+                "created_at": summary.created_at.isoformat(),
+                "updated_at": summary.updated_at.isoformat(),
+            }
+            sys.stdout.write(json.dumps(fields) + "\n")
 
 
 async def show_session(config: LocalConfig, prefix: str | None, *, json_lines: bool) -> None:
@@ -56,11 +59,20 @@ async def show_session(config: LocalConfig, prefix: str | None, *, json_lines: b
     async with local_journal(config.state) as journal:
         record = await find_session(journal, config.state.locks, prefix)
         rows = await journal.read(record.session)
-    if not json_lines:
-        show_transcript(rows, sys.stdout)
-        return
-    for row in rows:
-        sys.stdout.write(json.dumps(_json_row(row)) + "\n")
+    with _until_nobody_reads():
+        if not json_lines:
+            show_transcript(rows, sys.stdout)
+            return
+        for row in rows:
+            sys.stdout.write(json.dumps(_json_row(row)) + "\n")
+
+
+@contextlib.contextmanager
+def _until_nobody_reads() -> Iterator[None]:
+    """Stop printing without a word once the reader of a pipe has gone, as ``head`` does."""
+    with contextlib.suppress(BrokenPipeError):
+        yield
+        sys.stdout.flush()
 
 
 def _json_row(row: Row) -> dict[str, object]:

@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING
 from codex_api.rows import RowKind, SandboxMode, SessionSettings
 from codex_client.event_source import JournalEvents
 from codex_client.local.config import LocalConfig
-from codex_client.local.errors import UsageError, translated
+from codex_client.local.errors import LocalError, UsageError, cut_off, translated
 from codex_client.local.logs import log_file
-from codex_client.local.providers import default_model
+from codex_client.local.providers import default_model, require_price, secret_files
 from codex_client.local.runtime import LocalRuntime
 from codex_client.local.sandbox import LocalSandbox
 from codex_client.local.session_control import SessionControl
 from codex_client.local.session_lock import SessionLock
 from codex_client.local.session_options import SessionOptions, SettingsChange
+from codex_client.local.socket_folder import remove_socket_folder
 from codex_client.local.worker_socket import NewSession, begin_session
 
 if TYPE_CHECKING:
     from codex_journal.journal import Journal
     from codex_journal.rows import Row, SessionRecord
     from codex_worker.deltas import OnDelta
+
+LAST_ROWS_SECONDS = 1.5
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,22 @@ class LocalSession:
     message: int
     """Seq of the message that the session began with; 0 where none was given."""
 
+    async def failed(self) -> LocalError:
+        """Wait until no turn can go on here, and return why."""
+        causes = [asyncio.create_task(self.runtime.failed()), asyncio.create_task(self._workflow_ended())]
+        try:
+            done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
+            # What was journaled last may have ended the turn in good order.
+            await asyncio.sleep(LAST_ROWS_SECONDS)
+            return done.pop().result()
+        finally:
+            for cause in causes:
+                cause.cancel()
+            await asyncio.wait(causes)
+
+    async def _workflow_ended(self) -> LocalError:
+        return cut_off(await self.control.ended(), self.control.session)
+
 
 @asynccontextmanager
 async def new_session(
@@ -49,7 +68,7 @@ async def new_session(
 ) -> AsyncIterator[LocalSession]:
     """Create a session and run it; raises LocalError."""
     async with AsyncExitStack() as stack:
-        with translated():
+        with translated(config.state.root):
             local = await _new(stack, options, config, prompt, on_delta)
         yield local
 
@@ -61,17 +80,19 @@ async def _new(
     workflow_id = SessionControl.workflow_id(_name(options.directory), session)
     config.state.create()
     stack.enter_context(SessionLock(config.state.locks, session))
-    runtime = await stack.enter_async_context(LocalRuntime(config, session, own_worker=False))
-    settings = options.settings(runtime.shared.default_model if runtime.shared else default_model(config))
+    runtime = await stack.enter_async_context(LocalRuntime(config, session))
+    shared = runtime.shared
+    settings = options.settings(config.model or (shared.default_model if shared else default_model(config)))
+    require_price(config, settings)
     sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
     # Both take a while to come up, and Python to import what follows.
     await runtime.begin()
     await sandbox.start(1)
     message = 0
-    if runtime.shared is not None and prompt is not None:
+    if shared is not None and prompt is not None:
         await sandbox.wait_until_ready()
         new = NewSession(workflow_id=workflow_id, settings=settings, sandbox_socket=sandbox.socket, prompt=prompt)
-        message = await begin_session(runtime.shared.socket, new)
+        message = await begin_session(shared.socket, new)
     journal = await _journal(stack, config)
     await sandbox.wait_until_ready()
     await runtime.connect()
@@ -93,7 +114,7 @@ async def resumed_session(
 ) -> AsyncIterator[LocalSession]:
     """Go on with a session; raises LocalError."""
     async with AsyncExitStack() as stack:
-        with translated():
+        with translated(config.state.root):
             local = await _resumed(stack, prefix, config, change, on_delta)
         yield local
 
@@ -115,19 +136,26 @@ async def _resumed(
         raise UsageError(f"session {session[:8]} is closed; begin another with: codex-temporal run")
     _check_folder(record)
     stack.enter_context(SessionLock(config.state.locks, session))
-    changed = change != SettingsChange()
-    # The machine's worker remembers the settings it has seen.
-    runtime = await stack.enter_async_context(LocalRuntime(config, session, own_worker=changed))
+    runtime = await stack.enter_async_context(LocalRuntime(config, session))
     settings = change.applied_to(record.settings)
+    require_price(config, settings)
+    workflow_id = SessionControl.workflow_id(record.name, session)
     sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
     await runtime.begin()
+    # A workflow reads its settings when it starts, and two of one session would not know of each other.
+    changed = settings != record.settings
+    if changed or runtime.shared is None:
+        await runtime.end_workflow_of_worker(workflow_id)
     earlier = await journal.read(session)
-    await sandbox.start(1 + sum(row.kind is RowKind.SANDBOX_ADDRESS for row in earlier))
+    addresses = [row.payload["unix_path"] for row in earlier if row.kind is RowKind.SANDBOX_ADDRESS]
+    for left in addresses:
+        remove_socket_folder(left or "", config.runtime_folder)
+    await sandbox.start(1 + len(addresses))
     await sandbox.wait_until_ready()
     await runtime.connect()
     if changed:
         await journal.change_settings(session, settings)
-    control = SessionControl(runtime.client, journal, SessionControl.workflow_id(record.name, session))
+    control = SessionControl(runtime.client, journal, workflow_id)
     events = _events(stack, journal, session, earlier[-1].seq if earlier else 0)
     await control.announce(sandbox.generation, sandbox.socket)
     await runtime.start_worker(journal, on_delta)
@@ -176,7 +204,8 @@ def _sandbox(config: LocalConfig, settings: SessionSettings, session: str) -> Lo
         workspace=Path(settings.workspace),
         session=session,
         home=config.home,
-        state=config.state.root,
+        hidden=[config.state.root, *secret_files(config)],
+        runtime_folder=config.runtime_folder,
         log=log_file(config.state.logs, "sandbox.log"),
         program_path=config.program_path,
         environment=config.command_environment,

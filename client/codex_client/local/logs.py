@@ -35,6 +35,27 @@ def log_to_stderr(levels: str) -> None:
     _log_to(logging.StreamHandler(), levels)
 
 
+def forward_structlog() -> None:
+    """Let the worker's parts log as Python does, instead of to standard output, which belongs to the answer.
+
+    A program that uses structlog itself has configured it already.
+    """
+    import structlog
+
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"]),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def _log_to(handler: logging.Handler, levels: str) -> None:
     handler.setFormatter(logging.Formatter(f"%(asctime)s {os.getpid()} %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import select
 import sys
 from typing import IO
@@ -13,13 +15,16 @@ PATIENCE_SECONDS = 1.0
 
 
 def full_prompt(argument: str | None, stdin: IO[str]) -> str:
-    """Return the prompt; what is piped beside one follows as a block of its own. Raises UsageError."""
+    """Return the prompt; what is piped beside one follows as a block of its own. Raises UsageError.
+
+    Bytes that are no UTF-8 become replacement characters, whatever the locale.
+    """
     if argument in (None, FROM_STDIN):
         if stdin.isatty() and argument is None:
             raise UsageError('say what to do: codex-temporal run "…", or pipe it in')
         prompt = _piped(stdin)
     else:
-        prompt = argument or ""
+        prompt = _readable(argument or "")
         if not stdin.isatty() and (piped := _piped(stdin)).strip():
             prompt = f"{prompt}\n\n<stdin>\n{piped.rstrip()}\n</stdin>"
     if not prompt.strip():
@@ -27,7 +32,17 @@ def full_prompt(argument: str | None, stdin: IO[str]) -> str:
     return prompt
 
 
+def _readable(argument: str) -> str:
+    """Return an argument of the command line without the surrogates that stand for its undecodable bytes."""
+    try:
+        return os.fsencode(argument).decode("utf-8", errors="replace")
+    except UnicodeEncodeError:
+        return argument.encode("utf-8", errors="replace").decode()
+
+
 def _piped(stdin: IO[str]) -> str:
+    if isinstance(stdin, io.TextIOWrapper):
+        stdin.reconfigure(encoding="utf-8", errors="replace")
     try:
         # A pipe that somebody forgot to close looks like a hang.
         if not select.select([stdin], [], [], PATIENCE_SECONDS)[0]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from codex_api.rows import SandboxMode
 from codex_client.agent_session import TemporalAgentSession
+from codex_client.local.arguments import writable_file
 from codex_client.local.config import LocalConfig
-from codex_client.local.errors import LocalError, UsageError, translated
+from codex_client.local.errors import LocalError, UsageError, WorkerStopped, translated
 from codex_client.local.leaving import Leaving
 from codex_client.local.logs import log_file, log_to_file
 from codex_client.local.session_options import SessionOptions, SettingsChange
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 FULL_DISK_SECONDS = 1.0
 INTERRUPT_AGAIN_SECONDS = 0.5
+# What a turn that was interrupted, failed or reached a limit is taken up with.
+GO_ON = "Go on."
 SANDBOX_NAMES = {SandboxMode.NONE: "none"}
 
 
@@ -56,6 +59,7 @@ class Resumption:
 async def run_session(prompt: str, options: SessionOptions, config: LocalConfig, output: Output) -> int:
     """Run one turn of a new session in the foreground; return the exit code. Raises LocalError."""
     view = _View(output)
+    _announce(f"starting a session in {options.directory} …")
     return await _Run(config, view).through(
         lambda: TemporalAgentSession.open(options, config, prompt=prompt, on_delta=view.stream), None, compact=False
     )
@@ -64,11 +68,20 @@ async def run_session(prompt: str, options: SessionOptions, config: LocalConfig,
 async def resume_session(resumption: Resumption, config: LocalConfig, output: Output) -> int:
     """Go on with a session in the foreground; return the exit code. Raises LocalError."""
     view = _View(output)
+    _announce(f"resuming {f'session {resumption.prefix}' if resumption.prefix else 'the newest session'} …")
     return await _Run(config, view).through(
         lambda: TemporalAgentSession.resume(resumption.prefix, config, change=resumption.change, on_delta=view.stream),
         resumption.prompt,
         compact=resumption.compact,
     )
+
+
+def _announce(text: str) -> None:
+    """Tell a person at once that something happens: it may take seconds until the view is there."""
+    if sys.stderr.isatty():
+        # A folder's name may hold what a terminal takes for commands.
+        sys.stderr.write("".join(character for character in text if character.isprintable()) + "\n")
+        sys.stderr.flush()
 
 
 class _View:
@@ -125,6 +138,8 @@ class _Run:
         self._turn: ForegroundTurn | None = None
 
     async def through(self, opening: Opening, prompt: str | None, *, compact: bool) -> int:
+        if self._view.output.last_message is not None:
+            writable_file(self._view.output.last_message)
         self._config.state.create()
         log_to_file(log_file(self._config.state.logs, "run.log"), self._config.log_level)
         with self._leaving.watching(self._interrupt):
@@ -138,13 +153,27 @@ class _Run:
         return self._leaving.exit_code
 
     async def _work(self, opening: Opening, prompt: str | None, compact: bool) -> int:
+        while True:
+            try:
+                return await self._in_session(opening, prompt, compact)
+            except WorkerStopped as error:
+                sys.stderr.write(f"codex-temporal: {error.what}; going on without it\n")
+                opening = self._reopening(error.session)
+                if self._turn is not None:
+                    # It is in the journal, as the turn is.
+                    prompt, compact = None, False
+
+    def _reopening(self, session: str) -> Opening:
+        return lambda: TemporalAgentSession.resume(session, self._config, on_delta=self._view.stream)
+
+    async def _in_session(self, opening: Opening, prompt: str | None, compact: bool) -> int:
         async with opening() as session:
             self._session = session
             try:
-                with translated():
+                with translated(self._config.state.root):
                     outcome = await self._take_turn(session, prompt, compact)
             except LocalError as error:
-                if self._turn is None:
+                if self._turn is None or isinstance(error, WorkerStopped):
                     raise
                 outcome = replace(self._turn.outcome(), message=str(error))
         # Shown only now: whoever sees the end may start the session again.
@@ -153,13 +182,15 @@ class _Run:
 
     async def _take_turn(self, session: TemporalAgentSession, prompt: str | None, compact: bool) -> Outcome:
         # The request goes out before the view is imported: nobody waits for the view.
-        from codex_client.local.session_list import unfinished_turn, waiting_messages
+        from codex_client.local.session_list import last_turn_completed, unfinished_turn, waiting_messages
 
         assert session.local is not None
         earlier = session.local.earlier
         unfinished = unfinished_turn(earlier)
         goes_on = unfinished is not None or bool(waiting_messages(earlier)) or bool(session.local.message)
-        if prompt is None and not goes_on:
+        if prompt is None and not goes_on and not last_turn_completed(earlier):
+            prompt = GO_ON
+        elif prompt is None and not goes_on:
             raise UsageError(
                 f'the last turn has ended; say what to do next: codex-temporal resume {session.session[:8]} "…"'
             )
@@ -168,8 +199,8 @@ class _Run:
         message = session.local.message if prompt is None else int(await session.submit(UserTurn(prompt)))
         from codex_client.local.foreground import ForegroundTurn
 
-        presenter = self._view.begin(session, resumed=bool(earlier))
-        turn = self._turn = ForegroundTurn(session, presenter, message)
+        presenter = self._view.presenter or self._view.begin(session, resumed=bool(earlier))
+        turn = self._turn = ForegroundTurn(session, presenter, message, self._turn.shown if self._turn else 0)
         if unfinished is not None:
             turn.recall([row for row in earlier if row.turn == unfinished])
         elif not message:
@@ -180,13 +211,13 @@ class _Run:
         """Follow the turn as long as it can go on; raises LocalError where it cannot."""
         assert session.local is not None
         following = asyncio.create_task(turn.run())
-        failing = asyncio.create_task(session.local.runtime.failed())
+        failing = asyncio.create_task(session.local.failed())
         warning = asyncio.create_task(self._warn_of_a_full_disk())
         try:
             await asyncio.wait([following, failing], return_when=asyncio.FIRST_COMPLETED)
             if following.done():
                 return following.result()
-            raise LocalError(f"{failing.result()}; go on with: codex-temporal resume {session.session}")
+            raise failing.result()
         finally:
             for task in (following, failing, warning):
                 task.cancel()
@@ -202,16 +233,17 @@ class _Run:
         """End the turn in good order; False where none runs yet."""
         if self._session is None or self._turn is None:
             return False
-        self._leaving.background(self._interrupt_until_it_ends(self._session))
+        self._leaving.background(self._interrupt_until_it_ends())
         return True
 
-    async def _interrupt_until_it_ends(self, session: TemporalAgentSession) -> None:
+    async def _interrupt_until_it_ends(self) -> None:
         # The workflow ignores an interrupt that comes just before the turn begins.
         from temporalio.service import RPCError
 
+        assert self._session is not None
         while True:
             try:
-                await session.submit(Interrupt())
+                await self._session.submit(Interrupt())
             except RPCError as error:
                 log.warning("the interrupt did not reach the workflow: %s", error)
             await asyncio.sleep(INTERRUPT_AGAIN_SECONDS)

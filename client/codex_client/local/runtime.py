@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 from codex_client.local.config import LocalConfig
-from codex_client.local.errors import LocalError
-from codex_client.local.logs import forward_temporal_logs, log_file
-from codex_client.local.providers import local_providers, require_key
+from codex_client.local.errors import LocalError, WorkerStopped, cut_off
+from codex_client.local.logs import forward_structlog, forward_temporal_logs, log_file
+from codex_client.local.providers import local_providers, provider_digest, require_provider
 from codex_client.local.temporal_server import TemporalServer, connect
 from codex_client.local.worker_registration import WorkerRegistration, find_worker
 
@@ -28,14 +28,14 @@ WATCH_SECONDS = 1.0
 class LocalRuntime:
     """``begin`` starts what takes long, ``connect`` waits for it; ``async with`` ends what was started."""
 
-    def __init__(self, config: LocalConfig, session: str, *, own_worker: bool) -> None:
+    def __init__(self, config: LocalConfig, session: str) -> None:
+        """Look for the machine's worker; raises UsageError where no model could be asked."""
+        require_provider(config)
         self._config = config
         self._session = session
         self._stack = AsyncExitStack()
         self._server: TemporalServer | None = None
-        self.shared: WorkerRegistration | None = None if own_worker else self._usable_worker()
-        if self.shared is None:
-            require_key(config)
+        self.shared = self._usable_worker()
         self.client: Client
         self.task_queue = self.shared.task_queue if self.shared else f"codex-temporal-{session}"
 
@@ -62,13 +62,31 @@ class LocalRuntime:
                 self.client = await connect(self.shared.temporal_address, self.shared.temporal_namespace)
             except LocalError as error:
                 # The session may have been begun there already.
-                resume = f"go on with: codex-temporal resume {self._session}"
-                raise LocalError(
-                    f"{error if self._worker_lives() else self._stopped(self.shared)}; {resume}"
-                ) from error
+                what = str(error) if self._worker_lives() else _stopped(self.shared)
+                raise WorkerStopped(what, self._session) from error
         else:
             assert self._config.temporal_address is not None
             self.client = await connect(self._config.temporal_address, self._config.temporal_namespace)
+
+    async def end_workflow_of_worker(self, workflow_id: str) -> None:
+        """End a workflow that the machine's worker may still run, so that one of ours is the only one.
+
+        Raises LocalError.
+        """
+        from temporalio.service import RPCError, RPCStatusCode
+
+        worker = find_worker(self._config.state)
+        if worker is None:
+            return
+        forward_temporal_logs()
+        try:
+            client = await connect(worker.temporal_address, worker.temporal_namespace)
+            await client.get_workflow_handle(workflow_id).terminate("the session goes on in another workflow")
+        except LocalError as error:
+            raise LocalError(f"{error}; the session may go on there: end the worker (process {worker.pid})") from error
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     async def start_worker(self, journal: Journal, on_delta: OnDelta | None) -> None:
         """Serve our own queue, unless the machine's worker serves it; raises LocalError."""
@@ -82,28 +100,28 @@ class LocalRuntime:
             reading = asyncio.create_task(read_deltas(self.shared.socket, self._session, on_delta))
             self._stack.callback(reading.cancel)
 
-    async def failed(self) -> str:
-        """Wait until the session cannot go on in this runtime, and say why."""
+    async def failed(self) -> LocalError:
+        """Wait until the session cannot go on in this runtime, and return why."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             if self._server is not None and not self._server.running:
-                return "Temporal's dev server has stopped"
+                return cut_off("Temporal's dev server has stopped", self._session)
             if self.shared is not None and not self._worker_lives():
-                return self._stopped(self.shared)
+                return WorkerStopped(_stopped(self.shared), self._session)
 
     def _worker_lives(self) -> bool:
         return find_worker(self._config.state) == self.shared
 
-    @staticmethod
-    def _stopped(worker: WorkerRegistration) -> str:
-        return f"the worker (process {worker.pid}) has stopped"
-
     def _usable_worker(self) -> WorkerRegistration | None:
-        """Return the machine's worker if it speaks to the same provider as we would."""
+        """Return the machine's worker if it asks the same provider with the same key as we would."""
         found = find_worker(self._config.state)
         if found is None or self._config.temporal_address not in (None, found.temporal_address):
             return None
-        return found if found.base_url == self._config.base_url else None
+        return found if found.provider_digest == provider_digest(self._config, found.salt) else None
+
+
+def _stopped(worker: WorkerRegistration) -> str:
+    return f"the worker (process {worker.pid}) has stopped"
 
 
 async def start_server(config: LocalConfig, log: str) -> TemporalServer:
@@ -123,6 +141,7 @@ def make_local_worker(
 
     from codex_worker.assembly import assemble_worker
 
+    forward_structlog()
     # It takes up to a second to import, and the first step needs it.
     asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "openai")
     return assemble_worker(

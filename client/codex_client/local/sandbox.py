@@ -8,8 +8,7 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +17,7 @@ from codex_api.rows import SandboxMode
 from codex_client.local.bubblewrap import bubblewrap_arguments
 from codex_client.local.child_process import ISOLATED_PYTHON, end, ending_with_us, spawn, tail
 from codex_client.local.errors import LocalError, UsageError
+from codex_client.local.socket_folder import make_socket_folder
 
 READY_SECONDS = 15.0
 POLL_SECONDS = 0.005
@@ -37,7 +37,8 @@ class LocalSandbox:
         workspace: Path,
         session: str,
         home: Path,
-        state: Path,
+        hidden: Sequence[Path],
+        runtime_folder: Path | None,
         log: Path,
         program_path: str,
         environment: Mapping[str, str],
@@ -46,15 +47,14 @@ class LocalSandbox:
         self._workspace = workspace
         self._session = session
         self._home = home
-        self._state = state
+        self._hidden = hidden
         self._log = log
         self._program_path = program_path
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._offset = 0
         self._generation = 0
-        # Short: the path of a Unix socket has at most 107 bytes. Resolved: bubblewrap binds real paths.
-        self._folder = Path(tempfile.mkdtemp(prefix="codex-temporal-")).resolve()
+        self._folder = make_socket_folder(runtime_folder)
 
     @property
     def socket(self) -> str:
@@ -134,7 +134,7 @@ class LocalSandbox:
                 self._mode,
                 self._workspace,
                 home=self._home,
-                state=self._state,
+                hidden=self._hidden,
                 socket_folder=self._folder,
                 empty_file=self._empty_file(),
                 tools=tools,

@@ -5,6 +5,7 @@ Rows first, signals second: a signal only wakes, and whoever comes later finds a
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 INSTALLATION = "local"
 NAMESPACE = "default"
+RETRY_SECONDS = 1.0
 
 
 class SessionControl:
@@ -74,6 +76,23 @@ class SessionControl:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             task_timeout=timedelta(seconds=names.WORKFLOW_TASK_TIMEOUT_SECONDS),
         )
+
+    async def ended(self) -> str:
+        """Wait until the workflow runs no more, whoever ended it, and say so."""
+        from temporalio.client import WorkflowFailureError
+        from temporalio.service import RPCError, RPCStatusCode
+
+        while True:
+            try:
+                await self.handle.result()
+            except WorkflowFailureError as error:
+                return f"the session's workflow has ended: {error.cause}"
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return "Temporal does not know the session's workflow any more"
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return "the session's workflow has ended"
 
     async def runs_elsewhere(self, task_queue: str) -> bool:
         """Tell whether the workflow runs, but on a queue that nobody of ours serves."""

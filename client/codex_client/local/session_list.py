@@ -28,6 +28,12 @@ def unfinished_turn(rows: Sequence[Row]) -> int | None:
     return started if started > ended else None
 
 
+def last_turn_completed(rows: Sequence[Row]) -> bool:
+    """Tell whether the last turn that ended came to its own end; True where there was none."""
+    end = next((row for row in reversed(rows) if row.payload.get("type") in _END_TYPES), None)
+    return end is None or end.payload["type"] == "TurnComplete"
+
+
 def waiting_messages(rows: Sequence[Row]) -> list[Row]:
     """Return the messages that no turn has taken."""
     taken = {row.payload["message"] for row in rows if row.kind is RowKind.ADMISSION}

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from codex_client.local.errors import SessionInUse
+
+# Commands that only look hold the lock for a moment.
+PATIENCE_SECONDS = 0.5
+POLL_SECONDS = 0.01
 
 
 class SessionLock:
@@ -19,14 +24,14 @@ class SessionLock:
     def acquire(self) -> None:
         """Take the lock or raise SessionInUse, which tells who holds it."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not _locked(descriptor, fcntl.LOCK_EX):
+            if time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+                continue
             holder = os.read(descriptor, 100).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
-            raise SessionInUse(
-                f"session {self._session[:8]} is in use by process {holder}; end that one first"
-            ) from None
+            raise SessionInUse(f"session {self._session[:8]} is in use by process {holder}; end that one first")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._descriptor = descriptor
@@ -53,12 +58,18 @@ def is_locked(folder: Path, session: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _locked(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    """Lock the file unless others forbid it."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def last_run(folder: Path, session: str) -> float:

@@ -6,17 +6,17 @@ import asyncio
 import functools
 import logging
 import os
+import secrets
 import signal
 from contextlib import AsyncExitStack
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from codex_client.local.config import LocalConfig
 from codex_client.local.errors import LocalError
 from codex_client.local.logs import forward_temporal_logs
-from codex_client.local.providers import default_model, require_key
+from codex_client.local.providers import default_model, provider_digest, require_provider
 from codex_client.local.session_control import SessionControl
+from codex_client.local.socket_folder import make_socket_folder, remove_socket_folder
 from codex_client.local.temporal_server import TemporalServer, connect
 from codex_client.local.worker_registration import RegisteredWorker, WorkerRegistration
 
@@ -39,19 +39,22 @@ async def serve(config: LocalConfig) -> None:
     from codex_client.local.worker_socket import WorkerSocket
 
     config.state.create()
-    require_key(config)
+    require_provider(config)
+    salt = secrets.token_hex(16)
+    digest = provider_digest(config, salt)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         place = stack.enter_context(RegisteredWorker(config.state))
+        if place.predecessor is not None:
+            remove_socket_folder(place.predecessor.socket, config.runtime_folder)
         server = None
         if config.temporal_address is None:
             server = await start_server(config, "worker-temporal.log")
             stack.push_async_callback(server.stop)
         journal = await stack.enter_async_context(local_journal(config.state))
-        # Short: the path of a Unix socket has at most 107 bytes.
-        folder = Path(mkdtemp(prefix="codex-temporal-"))
+        folder = make_socket_folder(config.runtime_folder)
         stack.callback(folder.rmdir)
         client, address = await _connect(config, server)
         begin = functools.partial(_begin, client, journal)
@@ -65,7 +68,8 @@ async def serve(config: LocalConfig) -> None:
                 temporal_address=address,
                 temporal_namespace=client.namespace,
                 task_queue=TASK_QUEUE,
-                base_url=config.base_url,
+                salt=salt,
+                provider_digest=digest,
                 default_model=default_model(config),
                 socket=str(folder / "worker"),
             )

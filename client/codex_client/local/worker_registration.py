@@ -20,8 +20,9 @@ class WorkerRegistration:
     temporal_address: str
     temporal_namespace: str
     task_queue: str
-    base_url: str
-    """Its provider: a command with another one brings its own worker."""
+    salt: str
+    provider_digest: str
+    """Its provider and key, salted: a command with another one brings its own worker."""
     default_model: str
     socket: str
     """Where it takes sessions and streams what models write."""
@@ -33,6 +34,8 @@ class RegisteredWorker:
     def __init__(self, state: StateFolder) -> None:
         self._state = state
         self._descriptor: int | None = None
+        self.predecessor: WorkerRegistration | None = None
+        """A worker that was killed: what it registered is still there."""
 
     def __enter__(self) -> RegisteredWorker:
         """Take the place; raises UsageError where another worker has it."""
@@ -50,6 +53,7 @@ class RegisteredWorker:
                 who = f" (process {registration.pid})" if registration else ""
                 raise UsageError(f"a worker of {self._state.root} runs already{who}") from None
             self._descriptor = descriptor
+            self.predecessor = _read(self._state)
             self._state.worker.unlink(missing_ok=True)
             return self
 

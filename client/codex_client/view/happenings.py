@@ -126,6 +126,8 @@ class SandboxSaid:
 @dataclass(frozen=True)
 class TurnEnded:
     end: TurnEnd
+    refusal: ApprovalAnswered | None = None
+    """The newest decision of the turn to abort or by its time being over: it may have ended the turn."""
 
 
 @dataclass(frozen=True)

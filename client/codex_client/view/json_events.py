@@ -34,10 +34,12 @@ from codex_client.view.happenings import (
     UserSaid,
 )
 from codex_client.view.items import EXEC_COMMAND, REQUEST_USER_INPUT
-from codex_client.view.json_items import JsonObject, approval_kind, call_item, call_status, remark
+from codex_client.view.json_items import JsonObject, approval_kind, call_item, call_status, remark, reported_changes
+from codex_client.view.lines import ended_words
 from codex_client.view.presenter import Outcome, RunInfo
 from codex_client.view.progress import Progress
 from codex_client.view.usage import UsageTotal
+from codex_client.view.wording import option_value
 from codex_journal.rows import Row
 
 AboutCall = CallBegan | CallEnded | ProcessLeftRunning | ApprovalAsked | ApprovalAnswered
@@ -64,7 +66,8 @@ class EventStream:
 
     def begin(self, info: RunInfo) -> list[JsonObject]:
         """Return the first event of a run."""
-        about = {name: getattr(info, name) for name in ("model", "directory", "sandbox", "approval_policy", "resumed")}
+        about = {name: getattr(info, name) for name in ("model", "directory", "sandbox", "resumed")}
+        about["approval_policy"] = option_value(info.approval_policy)
         return [{"type": "thread.started", "thread_id": info.session, **about}]
 
     def show(self, row: Row) -> list[JsonObject]:
@@ -141,7 +144,7 @@ class EventStream:
         end, usage = happening.end, self._usage.fields()
         if isinstance(end, TurnComplete):
             return [*events, {"type": "turn.completed", "usage": usage}]
-        error = {"message": end.message or end.reason, "code": end.reason}
+        error = {"message": ended_words(happening), "code": end.reason}
         interrupted = end.reason == REASON_INTERRUPTED
         return [*events, {"type": "turn.failed", "error": error, "interrupted": interrupted, "usage": usage}]
 
@@ -166,7 +169,7 @@ class EventStream:
         }
         if item["type"] == "file_change":
             if result.changes:
-                item["changes"] = [change.model_dump(exclude_none=True) for change in result.changes]
+                item["changes"] = reported_changes(call, result.changes)
             item["output"] = ended.output
         elif item["type"] == "command_execution":
             item |= {"aggregated_output": ended.output, "exit_code": result.exit_code}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
-from codex_api.rows import Classification, ToolCallPayload, ToolResultPayload
+from codex_api.rows import Classification, FileChange, ToolCallPayload, ToolResultPayload
 from codex_client.view.happenings import (
     AgentReasoned,
     AgentSaid,
@@ -14,8 +15,11 @@ from codex_client.view.happenings import (
     UserSaid,
 )
 from codex_client.view.items import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN, is_patch, patched_files
+from codex_client.view.shell_words import joined
 
 JsonObject = dict[str, Any]
+_SHELLS = frozenset({"bash", "sh", "zsh"})
+_PATHS = frozenset({"path", "move_path"})
 Remark = UserSaid | AgentSaid | AgentReasoned | ConversationCompacted | RequestRetried | SandboxSaid
 
 _DECLINED = frozenset({"denied", "expired", "refused"})
@@ -26,10 +30,9 @@ def call_item(call: ToolCallPayload) -> JsonObject:
     if is_patch(call):
         return {"type": "file_change", "changes": _announced_changes(call), "status": "in_progress"}
     if call.tool in (EXEC_COMMAND, WRITE_STDIN) and call.classification is not Classification.MALFORMED:
-        command = call.arguments.get("cmd")
         return {
             "type": "command_execution",
-            "command": command if isinstance(command, str) else call.preview,
+            "command": _command(call),
             "aggregated_output": "",
             "exit_code": None,
             "status": "in_progress",
@@ -73,4 +76,21 @@ def remark(happening: Remark) -> JsonObject:
 
 
 def _announced_changes(call: ToolCallPayload) -> list[JsonObject]:
-    return [{"path": path, "kind": kind.lower()} for kind, path in patched_files(call)]
+    return [{"path": posixpath.join(call.directory, path), "kind": kind.lower()} for kind, path in patched_files(call)]
+
+
+def reported_changes(call: ToolCallPayload, changes: list[FileChange]) -> list[JsonObject]:
+    """Return what a patch did, with whole paths."""
+    return [
+        {name: posixpath.join(call.directory, value) if name in _PATHS else value for name, value in fields.items()}
+        for fields in (change.model_dump(exclude_none=True) for change in changes)
+    ]
+
+
+def _command(call: ToolCallPayload) -> str:
+    """Return a command line with the shell that runs it, by its path; what is written to a command as it is shown."""
+    if call.tool == WRITE_STDIN or not call.argv:
+        command = call.arguments.get("cmd")
+        return command if isinstance(command, str) else call.preview
+    program, *arguments = call.argv
+    return joined([f"/bin/{program}" if program in _SHELLS else program, *arguments])

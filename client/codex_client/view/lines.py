@@ -8,8 +8,10 @@ from enum import StrEnum
 from codex_api.approvals import DecisionKind
 from codex_api.events import TurnComplete
 from codex_api.rows import ToolCallPayload
+from codex_client.view.endings import ending_words
 from codex_client.view.excerpts import diff_stat, excerpt
 from codex_client.view.happenings import (
+    AgentReasoned,
     ApprovalAnswered,
     ApprovalAsked,
     CallEnded,
@@ -68,6 +70,8 @@ def lines_of(happening: Happening) -> list[Line]:
     match happening:
         case TurnBegan(_, prompt) | UserSaid(prompt):
             return _said_by_user(prompt)
+        case AgentReasoned(text):
+            return [Line(line.text, Style.QUIET, wraps=True) for line in prose_lines(text)]
         case CallEnded():
             return _call_ended(happening)
         case PatchChanged():
@@ -94,11 +98,20 @@ def _notices(happening: Happening) -> list[Line]:
         case SandboxSaid(reason, message):
             return [_warning(f"sandbox: {safe_line(message or reason, MESSAGE_WIDTH)}")]
         case TurnEnded(end) if not isinstance(end, TurnComplete):
-            return [Line(safe_line(end.message or end.reason, MESSAGE_WIDTH), Style.BAD, "✗", Style.BAD, wraps=True)]
+            return [Line(safe_line(ended_words(happening)), Style.BAD, "✗", Style.BAD, wraps=True)]
         case SessionEnded(reason):
             return [Line(f"the session is closed: {safe_line(reason, 80)}", Style.QUIET)]
         case _:
             return []
+
+
+def ended_words(ended: TurnEnded) -> str:
+    """Return why a turn did not complete."""
+    assert not isinstance(ended.end, TurnComplete)
+    refusal = ended.refusal
+    if refusal is None or refusal.call is None:
+        return ending_words(ended.end)
+    return ending_words(ended.end, refusal.decided.decision, call_words(refusal.call))
 
 
 def call_words(call: ToolCallPayload) -> str:

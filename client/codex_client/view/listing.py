@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from codex_client.view.endings import SHORT_ID_CHARACTERS
 from codex_client.view.happenings import (
-    AgentReasoned,
     AgentSaid,
     DiffGrew,
     Happening,
@@ -29,7 +29,6 @@ from codex_client.view.vanished_reader import ForgivingStream
 from codex_client.view.wording import duration, usage_words
 from codex_journal.rows import Row
 
-SHORT_ID_CHARACTERS = 8
 PROMPT_WIDTH = 200
 WIDE = 72
 _COLUMNS = ("ID", "WHEN", "STATE", "FOLDER", "MODEL", "PROMPT")
@@ -108,7 +107,7 @@ class _Coloured:
         if isinstance(happening, AgentSaid):
             self._console.print(prose(happening.text))
         else:
-            self.print(_transcript_lines(happening))
+            self.print(lines_of(happening))
 
     def print(self, lines: Iterable[Line]) -> None:
         print_lines(self._console, lines)
@@ -119,17 +118,11 @@ class _Plain:
         self._stream = stream
 
     def tell(self, happening: Happening) -> None:
-        self.print(prose_lines(happening.text) if isinstance(happening, AgentSaid) else _transcript_lines(happening))
+        self.print(prose_lines(happening.text) if isinstance(happening, AgentSaid) else lines_of(happening))
 
     def print(self, lines: Iterable[Line]) -> None:
         for line in lines:
             self._stream.write(plain_text(line) + "\n")
-
-
-def _transcript_lines(happening: Happening) -> list[Line]:
-    if isinstance(happening, AgentReasoned):
-        return [Line(line.text, Style.QUIET, wraps=True) for line in prose_lines(happening.text)]
-    return lines_of(happening)
 
 
 def _fields(summary: ListedSession, session: str) -> list[str]:

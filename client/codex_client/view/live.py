@@ -11,6 +11,7 @@ from rich.live import Live
 
 from codex_api.approvals import Decision, DecisionKind
 from codex_client.view.asking import Asker
+from codex_client.view.endings import missing_way_on
 from codex_client.view.happenings import (
     AgentSaid,
     ApprovalAnswered,
@@ -28,10 +29,11 @@ from codex_client.view.ongoing import Ongoing
 from codex_client.view.presenter import Outcome, Question, RunInfo
 from codex_client.view.printing import OneLine, prose
 from codex_client.view.progress import Progress
+from codex_client.view.reflow import erase_extra_rows, reflows
 from codex_client.view.safe_text import safe_line
 from codex_client.view.terminal_input import TerminalInput
 from codex_client.view.usage import UsageTotal
-from codex_client.view.wording import DEFAULT_MODEL, duration, usage_words
+from codex_client.view.wording import DEFAULT_MODEL, duration, option_value, usage_words
 from codex_journal.rows import Row
 from codex_worker.deltas import Delta
 
@@ -56,9 +58,12 @@ class LivePresenter:
         self._held: list[RenderableType] | None = None
         self._began = time.monotonic()
         self._ended = False
+        self._width = console.width
 
     def begin(self, info: RunInfo) -> None:
-        heading = f"{info.model or DEFAULT_MODEL} · sandbox {info.sandbox} · approvals {info.approval_policy}"
+        heading = (
+            f"{info.model or DEFAULT_MODEL} · sandbox {info.sandbox} · approvals {option_value(info.approval_policy)}"
+        )
         self._print_lines([Line(safe_line(heading), Style.QUIET, "•", Style.QUIET)])
         session = f"{'resumed ' if info.resumed else ''}session {info.session} · {info.directory}"
         self._print_lines([Line(safe_line(session), Style.QUIET, wraps=True)])
@@ -96,13 +101,13 @@ class LivePresenter:
         spent = f"{usage_words(self._usage)} · {duration(time.monotonic() - self._began)}"
         self._print_lines([Line("")])
         if outcome.exit_code == 0:
-            self._print_lines([Line("done", Style.GOOD, "✓", Style.GOOD, f"· {spent}")])
+            self._print_lines([Line("done", Style.GOOD, "✓", Style.GOOD, f"· {spent}", wraps=True)])
         else:
             # The message names the cure and the way on.
             self._print_lines([Line(safe_line(outcome.message), Style.BAD, "✗", Style.BAD, wraps=True)])
             self._print_lines([Line(spent, Style.QUIET)])
-        if outcome.session and "codex-temporal resume" not in outcome.message:
-            self._print_lines([Line(f"go on with: codex-temporal resume {outcome.session}", Style.QUIET, wraps=True)])
+        if way_on := missing_way_on(outcome):
+            self._print_lines([Line(way_on, Style.QUIET, wraps=True)])
 
     def _tell(self, happening: Happening) -> None:
         match happening:
@@ -139,9 +144,19 @@ class LivePresenter:
         if self._held is not None:
             self._held.append(renderable)
         else:
+            self._follow_width()
             self._console.print(renderable)
 
+    def _follow_width(self) -> None:
+        """Make room for the next frame where the terminal has become narrower, lest it leave a copy of the last one."""
+        if self._live is None or self._console.width == self._width:
+            return
+        if self._console.width < self._width and reflows():
+            erase_extra_rows(self._console, self._ongoing.drawn_widths)
+        self._width = self._console.width
+
     def _start(self) -> None:
+        self._width = self._console.width
         # Its own refreshing thread erases lines that another print has just written: the loop draws instead.
         self._live = Live(
             get_renderable=self._ongoing.render, console=self._console, auto_refresh=False, transient=True
@@ -153,6 +168,7 @@ class LivePresenter:
 
     def _draw(self) -> None:
         if self._live is not None:
+            self._follow_width()
             self._live.refresh()
             self._tick = asyncio.get_running_loop().call_later(SECONDS_BETWEEN_FRAMES, self._draw)
 
@@ -160,6 +176,7 @@ class LivePresenter:
         if self._tick is not None:
             self._tick.cancel()
         if self._live is not None:
+            self._follow_width()
             self._live.stop()
             atexit.unregister(self._live.stop)
             self._live = None

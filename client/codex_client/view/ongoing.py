@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.segment import Segment
 
 from codex_client.view.happenings import (
     AgentReasoned,
@@ -41,6 +42,8 @@ class Ongoing:
         self._running: dict[str, tuple[str, float]] = {}
         self._waiting = ""
         self._turn_began: float | None = None
+        self.drawn_widths: list[int] = []
+        """Columns of each row that stands on the terminal now."""
 
     def stream(self, delta: Delta) -> None:
         source = (delta.turn, delta.step, delta.attempt)
@@ -70,7 +73,7 @@ class Ongoing:
                 self._running.pop(call.call_id, None)
 
     def render(self) -> _Region:
-        return _Region(self._lines())
+        return _Region(self._lines(), self.drawn_widths)
 
     def _lines(self) -> list[Line]:
         now = time.monotonic()
@@ -93,10 +96,14 @@ class Ongoing:
 class _Region:
     """The last lines that fit a third of the terminal, wrapped where the text is prose."""
 
-    def __init__(self, lines: list[Line]) -> None:
+    def __init__(self, lines: list[Line], widths: list[int]) -> None:
         self._lines = lines
+        self._widths = widths
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = max(2, options.size.height // 3)
-        for line in self._lines[-room:]:
-            yield OneLine(line)
+        rows = console.render_lines(Group(*map(OneLine, self._lines[-room:])), options, pad=False)
+        self._widths[:] = map(Segment.get_line_length, rows)
+        for row in rows:
+            yield from row
+            yield Segment.line()

@@ -7,6 +7,7 @@ from typing import IO
 
 from codex_api.approvals import Decision, DecisionKind
 from codex_client.view.asking import Asker
+from codex_client.view.endings import missing_way_on
 from codex_client.view.happenings import AgentSaid, DiffGrew, Happening, RequestCharged, TurnEnded
 from codex_client.view.json_presenter import NOBODY_TO_ASK
 from codex_client.view.lines import Line, diff_lines, lines_of, prose_lines
@@ -15,7 +16,7 @@ from codex_client.view.progress import Progress
 from codex_client.view.safe_text import safe_line
 from codex_client.view.usage import UsageTotal
 from codex_client.view.vanished_reader import ForgivingStream
-from codex_client.view.wording import DEFAULT_MODEL, usage_words
+from codex_client.view.wording import DEFAULT_MODEL, option_value, usage_words
 from codex_journal.rows import Row
 from codex_worker.deltas import Delta
 
@@ -33,7 +34,7 @@ class PlainPresenter:
 
     def begin(self, info: RunInfo) -> None:
         model = info.model or DEFAULT_MODEL
-        about = f"{model}, sandbox {info.sandbox}, approvals {info.approval_policy}, in {info.directory}"
+        about = f"{model}, sandbox {info.sandbox}, approvals {option_value(info.approval_policy)}, in {info.directory}"
         resumed = "resumed " if info.resumed else ""
         self._write([Line(f"{resumed}session {info.session}: {safe_line(about)}")])
 
@@ -53,6 +54,8 @@ class PlainPresenter:
         self._write([Line(usage_words(self._usage))])
         if outcome.message:
             self._write([Line(safe_line(outcome.message))])
+        if outcome.message and (way_on := missing_way_on(outcome)):
+            self._write([Line(way_on)])
         # A terminal has shown it; for a program every character counts, for example where it is JSON.
         if outcome.last_message and not self._stdout.isatty():
             self._stdout.write(outcome.last_message.encode("utf-8", "replace").decode() + "\n")

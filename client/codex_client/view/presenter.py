@@ -43,7 +43,10 @@ class Outcome:
     reason: str
     """A reason of codex_api.conditions."""
     message: str
-    """For a person: what happened, the cure, and how to go on; empty where all went well."""
+    """For a person: what happened, the cure, and how to go on; empty where all went well.
+
+    A turn that completed goes on only with a prompt: whoever shows the message says how.
+    """
     last_message: str
     """The model's final message, whole."""
     session: str

@@ -46,7 +46,7 @@ def console_on(stream: IO[str], *, width: int | None = None) -> Console:
 
 
 class OneLine:
-    """A line as wide as the console at most, unless all of it counts."""
+    """A line as wide as the console at most, unless all of it counts or its note alone takes more than half of it."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -54,15 +54,12 @@ class OneLine:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         line = self._line
         note = f"  {line.note}" if line.note else ""
-        room = options.max_width - INDENT
+        room = max(1, options.max_width - INDENT)
         text = Text(line.text, style=line.style.value, overflow="fold", no_wrap=not line.wraps, end="")
-        if line.wraps:
-            text.append(note, "dim")
-        else:
-            text.truncate(max(1, room - cell_len(note)), overflow="ellipsis")
-            text.append(note, "dim")
-            text.truncate(max(1, room), overflow="ellipsis")
-        rows = text.wrap(console, max(1, room), overflow="fold", no_wrap=not line.wraps)
+        if not line.wraps:
+            text.truncate(max(1, room - cell_len(note), room // 2), overflow="ellipsis")
+        text.append(note, "dim")
+        rows = text.wrap(console, room, overflow="fold", no_wrap=not line.wraps and text.cell_len <= room)
         for index, row in enumerate(rows):
             mark = line.mark if index == 0 else ""
             yield Text.assemble((mark.ljust(INDENT), line.mark_style.value), row, end="\n", no_wrap=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import ValidationError
 
+from codex_api.approvals import DecisionKind
 from codex_api.events import (
     ApprovalDecided,
     ExecApprovalRequest,
@@ -65,6 +67,9 @@ from codex_client.view.items import (
 )
 from codex_journal.rows import Row
 
+# Shorter waits are over before anybody has read of them.
+SHORTEST_WAIT = timedelta(seconds=0.1)
+
 
 class Progress:
     """The fold; it keeps what later rows refer to: messages, calls, and which of them run."""
@@ -77,6 +82,7 @@ class Progress:
         self._processes: dict[int, str] = {}
         self._first_message = 0
         self._sandbox_problem = ""
+        self._ending: ApprovalAnswered | None = None
 
     def feed(self, row: Row) -> list[Happening]:
         """Return what a row says happened; nothing for a row that people need not see or that is of a newer shape."""
@@ -99,7 +105,7 @@ class Progress:
             case RowKind.USAGE:
                 return [RequestCharged(UsagePayload.model_validate(row.payload))]
             case RowKind.MODEL_RETRY:
-                return [RequestRetried(ModelRetryPayload.model_validate(row.payload))]
+                return _retried(ModelRetryPayload.model_validate(row.payload), row.at)
             case RowKind.COMPACTION:
                 return [ConversationCompacted(CompactionPayload.model_validate(row.payload).reason)]
             case RowKind.SESSION_CLOSED:
@@ -120,13 +126,16 @@ class Progress:
         event = event_adapter.validate_python(payload)
         match event:
             case TurnStarted():
-                self._first_message = event.message
+                self._first_message, self._ending = event.message, None
                 return [TurnBegan(event.turn, self._messages.get(event.message, ""))]
             case ExecApprovalRequest():
                 return [ApprovalAsked(event, self._calls.get(event.call_id))]
             case ApprovalDecided():
                 self._decided.add(event.call_id)
-                return [ApprovalAnswered(event, self._calls.get(event.call_id))]
+                answered = ApprovalAnswered(event, self._calls.get(event.call_id))
+                if event.decision in (DecisionKind.ABORT, DecisionKind.EXPIRE):
+                    self._ending = answered
+                return [answered]
             case TurnDiff():
                 return [DiffGrew(event.unified_diff, event.truncated)]
             case SandboxReset():
@@ -134,7 +143,7 @@ class Progress:
             case SessionCompleted():
                 return [SessionEnded(event.reason)]
             case TurnComplete() | TurnAborted() | TurnFailed():
-                return [*self._left_running(), TurnEnded(event)]
+                return [*self._left_running(), TurnEnded(event, self._ending)]
 
     def _left_running(self) -> list[Happening]:
         running = [(process, self._calls[call]) for process, call in sorted(self._processes.items())]
@@ -192,6 +201,15 @@ class Progress:
         if call.tool == EXEC_COMMAND and result.process is not None and result.exit_code is None:
             self._processes[result.process] = call.call_id
         return ""
+
+
+def _retried(retry: ModelRetryPayload, at: datetime) -> list[Happening]:
+    """Return the wait for the next attempt; nothing where there is none, as before the turn's end."""
+    try:
+        waits = datetime.fromisoformat(retry.until) - at > SHORTEST_WAIT
+    except (ValueError, TypeError, OverflowError):
+        waits = True
+    return [RequestRetried(retry)] if waits else []
 
 
 def _item(item: object) -> list[Happening]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 from codex_api import conditions
@@ -13,7 +14,6 @@ from codex_client.view.usage import UsageTotal
 
 _TROUBLE = {
     conditions.REASON_MODEL_RATE_LIMITED: "rate limited",
-    conditions.REASON_MODEL_UNAVAILABLE: "not available",
     conditions.REASON_PROVIDER_UNAUTHORIZED: "it refuses the key",
     conditions.REASON_PROVIDER_SECRET_MISSING: "there is no key",
     conditions.REASON_PROVIDER_QUOTA_EXHAUSTED: "the quota is used up",
@@ -27,7 +27,11 @@ _DECIDED = {
     DecisionKind.ANSWER: "answered",
     DecisionKind.EXPIRE: "nobody answered in time",
 }
+_CONNECTION_FAILED = re.compile(r"the connection to (?:the provider at )?(\S+:\d+) failed: (.+)", re.DOTALL)
+_TECHNICAL_NAMES = re.compile(r"\b[A-Z]\w*(?:Error|Exception|Timeout): |\[Errno -?\d+\] ")
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z])(?=[A-Z])")
 MESSAGE_WIDTH = 300
+HOST_WIDTH = 100
 DEFAULT_MODEL = "the provider's model"
 
 
@@ -51,9 +55,24 @@ def clock_time(moment: str, now: datetime | None = None) -> str:
 
 
 def retry_words(retry: ModelRetryPayload) -> str:
-    """Return for example ``waiting for the provider: rate limited, until 12:03:10``."""
-    trouble = _TROUBLE.get(retry.reason) or safe_line(retry.message or retry.reason, MESSAGE_WIDTH)
-    return f"waiting for the provider: {trouble}, until {clock_time(retry.until)}"
+    """Return for example ``127.0.0.1:8080: connection refused; attempt 7, until 12:03:10``."""
+    when = f"attempt {retry.attempt}, until {clock_time(retry.until)}"
+    if failed := _CONNECTION_FAILED.match(retry.message):
+        return f"{safe_line(failed[1], HOST_WIDTH)}: {_cause(failed[2])}; {when}"
+    trouble = _TROUBLE.get(retry.reason) or _cause(retry.message) or safe_line(retry.reason, MESSAGE_WIDTH)
+    return f"waiting for the provider: {trouble}; {when}"
+
+
+def option_value(name: str) -> str:
+    """Return a value of the interface, for example ``OnRequest``, as the command line spells it: ``on-request``."""
+    return _WORD_BOUNDARY.sub("-", name).lower()
+
+
+def _cause(message: str) -> str:
+    """Return what went wrong without the names of Python and of the operating system for it."""
+    text = _TECHNICAL_NAMES.sub("", safe_line(message, MESSAGE_WIDTH))
+    # An abbreviation stays as it is.
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
 def decided_words(decided: ApprovalDecided) -> str:

@@ -13,7 +13,7 @@ from codex_sandbox.patch.matching import NoMatch, apply_chunks
 if TYPE_CHECKING:
     from codex_sandbox.patch.grammar import Patch, UpdateFile
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_FILE_BYTES = 32 * 1024 * 1024
 MAX_SHOWN_LINES, MAX_SHOWN_CHARACTERS = 200, 8192
 
 
@@ -160,7 +160,8 @@ def _file_bytes(real: str, shown: str) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise PatchFailed(f"Failed to read file to update {shown}: path `{shown}` is not a file")
         if status.st_size > MAX_FILE_BYTES:
-            raise PatchFailed(f"Failed to read file to update {shown}: more than {MAX_FILE_BYTES} bytes")
+            sizes = f"it has {status.st_size} bytes, and a patch can change files of at most {MAX_FILE_BYTES}"
+            raise PatchFailed(f"Failed to read file to update {shown}: {sizes}; change it by a command instead")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:

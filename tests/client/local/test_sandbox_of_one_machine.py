@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
 import shutil
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +20,9 @@ from codex_api.rows import SandboxMode
 from codex_client.local.bubblewrap import bubblewrap_arguments
 from codex_client.local.config import LocalConfig
 from codex_client.local.errors import UsageError
+from codex_client.local.hidden_paths import sockets_below
+from codex_client.local.protected_paths import protected_paths
+from codex_client.local.providers import secret_files
 from codex_client.local.sandbox import LocalSandbox, find_bubblewrap
 from codex_client.local.testing import Machine
 from codex_sandbox.client import SandboxAddress, SandboxClient
@@ -32,7 +40,8 @@ class Confined:
             workspace=machine.workspace,
             session="session",
             home=machine.home,
-            state=config.state.root,
+            hidden=[config.state.root, *secret_files(config)],
+            runtime_folder=config.runtime_folder,
             log=config.state.logs / "sandbox.log",
             program_path=config.program_path,
             environment=config.command_environment,
@@ -77,6 +86,10 @@ async def confined(home_of_its_own: None, machine: Machine, mode: SandboxMode) -
         (machine.home / name).mkdir()
         (machine.home / name / "secret").write_text("a secret\n")
     (machine.home / ".netrc").write_text("a secret\n")
+    (machine.home / "key").write_text("sk-of-a-provider\n")
+    providers = {"default": {"base_url": machine.model.base_url, "api_key_file": str(machine.home / "key")}}
+    (machine.home / "providers.yaml").write_text(json.dumps({"providers": providers}))
+    machine.environment["CODEX_PROVIDERS_FILE"] = str(machine.home / "providers.yaml")
     (machine.workspace / ".git").mkdir()
     (machine.workspace / ".git" / "config").write_text("[core]\n")
     confined = Confined(machine, mode)
@@ -104,12 +117,88 @@ async def test_what_git_would_run_later_is_read_only(confined: Confined) -> None
         assert (await confined.sh(attempt))[0] != 0, attempt
 
 
+def test_the_repository_behind_a_link_or_a_git_file_is_protected_too(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    for name in ("real", "bare", "elsewhere"):
+        (workspace / name).mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    assert protected_paths(workspace) == []
+    (workspace / ".codex").symlink_to("real")
+    (workspace / ".agents").symlink_to(tmp_path / "outside")
+    (workspace / ".git").write_text("gitdir: ./bare\n")
+    assert protected_paths(workspace) == [workspace / ".git", workspace / "bare", workspace / "real"]
+    (workspace / ".git").write_text(f"gitdir: {tmp_path / 'outside'}\n")
+    assert protected_paths(workspace) == [workspace / ".git", workspace / "real"]
+    for nonsense in ("gitdir: .\n", "gitdir: nowhere\n", "gitdir:\n", "no repository", "gitdir: \udcff\n"):
+        (workspace / ".git").write_bytes(nonsense.encode(errors="surrogateescape"))
+        assert protected_paths(workspace) == [workspace / ".git", workspace / "real"], nonsense
+
+
+async def test_a_repository_behind_a_git_file_is_read_only(machine: Machine, home_of_its_own: None) -> None:
+    (machine.workspace / "bare").mkdir()
+    (machine.workspace / ".git").write_text("gitdir: bare\n")
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE)
+    await confined.start()
+    for attempt in ("echo evil > bare/config", "echo 'gitdir: other' > .git", "rm .git", "mv bare other"):
+        assert (await confined.sh(attempt))[0] != 0, attempt
+    assert (await confined.sh("touch file"))[0] == 0
+    await confined.stop()
+
+
 async def test_no_privilege_takes_the_sandbox_apart(confined: Confined) -> None:
     code, said = await confined.sh("grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status")
     assert code == 0
     assert said.split() == ["CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
     assert (await confined.sh("mount -o remount,rw,bind / && touch /etc/new-file"))[0] != 0
     assert (await confined.sh("umount $HOME/.ssh; cat $HOME/.ssh/secret"))[0] != 0
+
+
+async def test_the_kernel_takes_no_orders_from_a_sandbox(confined: Confined) -> None:
+    # Only asked, never written: where this fails, a write would reach the machine itself.
+    code, said = await confined.sh("test -e /proc/sys/kernel/core_pattern && test ! -w /proc/sys/kernel/core_pattern")
+    assert code == 0, said
+    _, said = await confined.sh("find /proc /sys -path '/proc/[0-9]*' -prune -o -type f -writable -print 2> /dev/null")
+    assert said == ""
+    for namespace in ("uts", "net", "ipc", "pid", "mnt"):
+        _, said = await confined.sh(f"readlink /proc/self/ns/{namespace}")
+        assert said.strip() != os.readlink(f"/proc/self/ns/{namespace}"), namespace
+
+
+async def test_the_keys_of_providers_are_hidden(confined: Confined) -> None:
+    assert await confined.sh("cat $HOME/key $HOME/providers.yaml") == (0, "")
+
+
+@pytest.fixture
+def daemons(home_of_its_own: None, machine: Machine) -> Iterator[list[Path]]:
+    """Daemons outside that listen on sockets in the home folder."""
+    paths = [machine.home / name for name in (".colima/docker.sock", "engine.sock", "tool/agent.sock")]
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            path.parent.mkdir(exist_ok=True)
+            daemon = stack.enter_context(socket.socket(socket.AF_UNIX))
+            daemon.bind(str(path))
+            daemon.listen()
+        yield paths
+
+
+async def test_no_daemon_outside_can_be_spoken_to(daemons: list[Path], confined: Confined) -> None:
+    for path in daemons:
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(path))  # it does answer here
+        script = f"import socket; socket.socket(socket.AF_UNIX).connect({str(path)!r})"
+        code, said = await confined.sh(f'{sys.executable} -c "{script}"')
+        assert code != 0, path
+        assert "Error" in said, path
+
+
+def test_the_search_for_sockets_ends_soon_however_large_the_home_is(daemons: list[Path], machine: Machine) -> None:
+    for number in range(2000):
+        (machine.home / f"folder-{number}").mkdir()
+    begin = time.monotonic()
+    found = set(sockets_below(machine.home, {machine.home / "tool"}))
+    assert time.monotonic() - begin < 0.5  # 20 ms and what a slow disk adds
+    assert machine.home / "engine.sock" in found
+    assert machine.home / "tool" / "agent.sock" not in found
 
 
 async def test_secrets_are_hidden(confined: Confined) -> None:
@@ -193,7 +282,7 @@ def arguments(workspace: Path, home: Path, state: Path, *tools: Path) -> list[st
         SandboxMode.WORKSPACE_WRITE,
         workspace,
         home=home,
-        state=state,
+        hidden=[state],
         socket_folder=Path("/tmp/sockets"),
         empty_file=Path("/tmp/sockets/empty"),
         tools=tools,
@@ -212,6 +301,22 @@ def test_a_home_that_is_the_workspace_still_hides_its_secrets(tmp_path: Path) ->
     (tmp_path / ".ssh").mkdir()
     argv = arguments(tmp_path, tmp_path, tmp_path / "state")
     assert argv.index(str(tmp_path / ".ssh")) > argv.index(str(tmp_path))
+
+
+def test_sockets_of_other_sessions_are_out_of_reach_wherever_they_are(tmp_path: Path) -> None:
+    argv = bubblewrap_arguments(
+        "/usr/bin/bwrap",
+        SandboxMode.WORKSPACE_WRITE,
+        Path("/work"),
+        home=tmp_path,
+        hidden=[],
+        socket_folder=tmp_path / "ours",
+        empty_file=tmp_path / "ours" / "empty",
+        tools=[],
+    )
+    hidden = argv.index(str(tmp_path))
+    assert argv[hidden - 1] == "--tmpfs"
+    assert argv.index(str(tmp_path / "ours")) > hidden
 
 
 def test_programs_below_tmp_are_seen_again(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tempfile
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,9 +25,11 @@ from codex_client.local.errors import SessionInUse, UsageError
 from codex_client.local.journal_file import newest_schema
 from codex_client.local.output_schema import problem_of, read_output_schema
 from codex_client.local.prompt import full_prompt
+from codex_client.local.providers import provider_digest, require_price, require_provider
 from codex_client.local.session_list import state_of, unfinished_turn, waiting_messages
 from codex_client.local.session_lock import SessionLock, is_locked, last_run
 from codex_client.local.session_options import SessionOptions, SettingsChange
+from codex_client.local.socket_folder import make_socket_folder, remove_socket_folder
 from codex_journal import migrating
 from codex_journal.rows import Row
 
@@ -37,6 +42,45 @@ def test_commands_see_no_secret() -> None:
     }  # fmt: skip
     harmless = {"PATH": "/bin", "HOME": "/home/me", "LANG": "C", "http_proxy": "http://proxy:3128", "VIRTUAL_ENV": "/v"}
     assert command_environment(secrets | harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DB_PASS", "MYSQL_PWD", "GH_PAT", "GITHUB_PAT", "NPM_AUTH", "AUTHORIZATION", "SENTRY_DSN", "SLACK_WEBHOOK_URL",
+        "COOKIE", "BW_SESSION", "PRIVATE_PEM", "AZURE_STORAGE_CONNECTION_STRING", "CONTAINER_HOST", "XAUTHORITY",
+        "BASH_ENV", "ENV", "LD_PRELOAD", "LD_AUDIT", "KUBECONFIG", "AWS_PROFILE", "WAYLAND_DISPLAY", "DOCKER_CONTEXT",
+    ],
+)  # fmt: skip
+def test_names_of_secrets_and_doors_are_known(name: str) -> None:
+    assert command_environment({name: "v"}) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PWD", "OLDPWD", "PATH", "JAVA_HOME", "GOPATH", "VIRTUAL_ENV", "NVM_DIR", "NODE_PATH", "PYTHONPATH", "CC",
+        "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "LD_LIBRARY_PATH", "PATTERN", "HTTPS_PROXY", "NO_PROXY",
+    ],
+)  # fmt: skip
+def test_what_a_developer_needs_stays(name: str) -> None:
+    assert command_environment({name: "http://proxy:3128"}) == {name: "http://proxy:3128"}
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        ("postgres://user:pass/word@host/db", True),
+        ("https://user:word@proxy:3128", True),
+        ("redis://:word@host", True),
+        ("https://ghp_token@github.com/o/r", True),
+        ("ssh://git@host/repository", False),
+        ("https://host:8080/path", False),
+        ("git@host:repository", False),
+    ],
+)
+def test_a_password_within_an_address_is_a_secret(value: str, secret: bool) -> None:
+    assert (command_environment({"ADDRESS": value}) == {}) is secret
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
@@ -87,6 +131,23 @@ def test_the_folder_is_absolute_and_its_links_resolved(tmp_path: Path) -> None:
 class Piped(io.StringIO):
     def fileno(self) -> int:
         raise OSError("not a file")
+
+
+def piped(content: bytes, encoding: str) -> io.TextIOWrapper:
+    """Return a standard input that holds some bytes, as Python opens it in a locale."""
+    reading, writing = os.pipe()
+    os.write(writing, content)
+    os.close(writing)
+    return open(reading, encoding=encoding)
+
+
+def test_a_prompt_that_is_no_utf_8_is_read_nevertheless() -> None:
+    with piped(b"caf\xe9 \xc3\xa9", "ascii") as stdin:
+        assert full_prompt("-", stdin) == "caf\ufffd \u00e9"
+    with piped(b"", "ascii") as stdin:
+        assert full_prompt(os.fsdecode(b"caf\xe9 \xc3\xa9"), stdin) == "caf\ufffd \u00e9"
+    with piped(b"\xff", "ascii") as stdin:
+        assert full_prompt("Read: \ud800", stdin) == "Read: ?\n\n<stdin>\n\ufffd\n</stdin>"
 
 
 @pytest.mark.parametrize(
@@ -182,6 +243,93 @@ def test_a_session_is_locked_by_one_at_a_time(tmp_path: Path) -> None:
             pass
     assert not is_locked(tmp_path, "s")
     assert last_run(tmp_path, "s") > 0
+
+
+def test_a_look_at_a_session_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            is_locked(tmp_path, "s")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(200):
+            with SessionLock(tmp_path, "s"):
+                pass
+    finally:
+        over.set()
+        looking.join()
+
+
+def test_a_digest_tells_providers_apart_and_no_key(tmp_path: Path) -> None:
+    def digest(salt: str = "salt", **environment: str) -> str:
+        return provider_digest(LocalConfig.of({"HOME": "/home/me", **environment}), salt)
+
+    one = digest(OPENAI_API_KEY="sk-one")
+    assert digest(OPENAI_API_KEY="sk-one", CODEX_MODEL="another") == one
+    others = [
+        digest(OPENAI_API_KEY="sk-two"),
+        digest(OPENAI_API_KEY="sk-one", OPENAI_BASE_URL="http://127.0.0.1:1/v1"),
+        digest("another salt", OPENAI_API_KEY="sk-one"),
+    ]
+    (tmp_path / "providers.yaml").write_text("providers: {}")
+    others.append(digest(OPENAI_API_KEY="sk-one", CODEX_PROVIDERS_FILE=str(tmp_path / "providers.yaml")))
+    (tmp_path / "providers.yaml").write_text("providers: {}\n")
+    others.append(digest(OPENAI_API_KEY="sk-one", CODEX_PROVIDERS_FILE=str(tmp_path / "providers.yaml")))
+    assert len({one, *others}) == 6
+    assert "sk-one" not in one
+    with pytest.raises(UsageError, match="CODEX_PROVIDERS_FILE"):
+        digest(CODEX_PROVIDERS_FILE=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("address", ["localhost:8080", "htp://host/v1", "/v1", "http://", "http://[::1"])
+def test_what_is_no_address_of_a_model_is_refused(address: str) -> None:
+    config = LocalConfig.of({"HOME": "/home/me", "OPENAI_API_KEY": "sk", "OPENAI_BASE_URL": address})
+    with pytest.raises(UsageError, match="OPENAI_BASE_URL"):
+        require_provider(config)
+
+
+def test_a_limit_on_cost_needs_the_price_of_the_model(tmp_path: Path) -> None:
+    prices = {"input": "1", "cachedInput": "1", "output": "1"}
+    provider = {"baseUrl": "http://host/v1", "models": {"priced": {"prices": prices}}}
+    (tmp_path / "providers.yaml").write_text(json.dumps({"providers": {"default": provider}}))
+    without = LocalConfig.of({"HOME": "/home/me"})
+    config = LocalConfig.of({"HOME": "/home/me", "CODEX_PROVIDERS_FILE": str(tmp_path / "providers.yaml")})
+    limited = SessionSettings(model="priced", max_cost_millionths=1)
+    require_price(config, limited)
+    require_price(without, SessionSettings(model="priced"))
+    with pytest.raises(UsageError, match="prices of model priced in CODEX_PROVIDERS_FILE"):
+        require_price(without, limited)
+    with pytest.raises(UsageError, match="prices of model another"):
+        require_price(config, limited.model_copy(update={"model": "another"}))
+
+
+def test_sockets_are_below_the_runtime_folder_where_their_paths_stay_short(tmp_path: Path) -> None:
+    short = Path(tempfile.mkdtemp(dir="/tmp"))
+    made = make_socket_folder(short)
+    assert made.parent == short
+    remove_socket_folder(str(made / "sandbox-1"), short)
+    assert list(short.iterdir()) == []
+    short.rmdir()
+    for unusable in (tmp_path / ("long" * 20), tmp_path / "nowhere", None):
+        if unusable is not None and len(unusable.name) > 50:
+            unusable.mkdir()
+        made = make_socket_folder(unusable)
+        assert made.parent == Path(tempfile.gettempdir()).resolve()
+        remove_socket_folder(str(made / "sandbox-1"), unusable)
+        assert not made.exists()
+
+
+def test_a_folder_that_is_not_one_of_ours_is_left_alone(tmp_path: Path) -> None:
+    for name in ("codex-temporal-abc", "home"):
+        (tmp_path / name).mkdir()
+        remove_socket_folder(str(tmp_path / name / "sandbox-1"), None)
+        assert (tmp_path / name).is_dir()
+    remove_socket_folder("", tmp_path)
+    remove_socket_folder(str(tmp_path / "home" / "sandbox-1"), tmp_path)
+    assert (tmp_path / "home").is_dir()
 
 
 def test_a_prompt_that_says_nothing_is_refused() -> None:

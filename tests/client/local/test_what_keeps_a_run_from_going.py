@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -41,6 +42,9 @@ async def test_a_missing_key_is_told_before_anything_starts(machine: Machine) ->
         (["run", "--output-schema", "list.json", "Hi."], "is a list, not an object"),
         (["run", "--max-cost", "much", "Hi."], "is no amount of money"),
         (["run", "   "], "the prompt is empty"),
+        (["run", "-o", "nowhere/answer", "Hi."], "there is no folder nowhere"),
+        (["run", "-o", ".", "Hi."], "it is a folder"),
+        (["run", "--max-cost", "2.50", "Hi."], "--max-cost needs prices"),
         (["resume", "abc", "Hi."], "no session begins with 'abc'"),
         (["resume", "--last", "Hi."], "there is no session yet"),
         (["resume"], "say which session"),
@@ -54,6 +58,43 @@ async def test_what_cannot_be_is_a_matter_of_usage(machine: Machine, arguments: 
     assert done.exit_code == 2
     assert message in one_line(done)
     assert machine.processes() == {}
+
+
+async def test_an_address_of_no_model_is_told_before_anything_starts(machine: Machine) -> None:
+    done = await machine.command("run", "Hi.", environment={"OPENAI_BASE_URL": "localhost:8080/v1"})
+    assert done.exit_code == 2
+    assert "OPENAI_BASE_URL" in one_line(done)
+    assert machine.processes() == {}
+
+
+async def test_a_provider_that_is_busy_spoils_no_output(machine: Machine) -> None:
+    busy = {"text": "Hello.", "fail": [{"status": 429, "retry_after": 0, "times": 1}]}
+    machine.model.script(replies=[busy])
+    done = await machine.command("run", "--json", "Hi.")
+    assert done.exit_code == 0, done.stderr
+    assert all(json.loads(line) for line in done.stdout.splitlines())
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "codex_worker.model" in (machine.state / "logs" / "run.log").read_text()
+
+
+async def test_a_prompt_that_is_no_utf_8_reaches_the_model(machine: Machine) -> None:
+    process = await machine.start("run", stdin=subprocess.PIPE, environment={"LC_ALL": "POSIX"})
+    async with asyncio.timeout(60):
+        _, stderr = await process.communicate(b"caf\xe9 \xc3\xa9")
+    assert process.returncode == 0, stderr
+    assert "caf\ufffd \u00e9" in json.dumps(machine.model.requests[-1].body, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("command", [["show"], ["show", "--json"], ["sessions"], ["sessions", "--json"]])
+async def test_a_reader_that_has_enough_hears_no_complaint(machine: Machine, command: list[str]) -> None:
+    await machine.command("run", "Hi.")
+    process = await machine.start(*command)
+    assert process.stdout is not None
+    process._transport.get_pipe_transport(1).close()  # type: ignore[attr-defined]
+    assert process.stderr is not None
+    async with asyncio.timeout(60):
+        assert (await process.stderr.read()).decode() == ""
+        assert await process.wait() == 0
 
 
 async def test_a_missing_bubblewrap_names_the_cure(machine: Machine, tmp_path: Path) -> None:
@@ -83,8 +124,9 @@ async def test_a_limit_that_is_reached_can_be_raised(machine: Machine) -> None:
     machine.model.script(replies=[shell("echo one"), {"text": "Done."}])
     done = await machine.command("run", "--max-steps", "1", "Hi.")
     assert done.exit_code == 3, done.stderr
-    again = await machine.command("resume", "--last", "--max-steps", "9", "Go on.")
+    again = await machine.command("resume", "--last", "--max-steps", "9")
     assert again.exit_code == 0, again.stderr
+    assert "Go on." in json.dumps(machine.model.requests[-1].body)
 
 
 async def test_an_approval_that_nobody_can_give_is_denied_and_the_model_is_told(machine: Machine) -> None:
@@ -152,7 +194,7 @@ async def test_a_full_disk_is_told_and_the_session_survives(machine: Machine, sm
     os.close(filler)
     done = await machine.command("run", "Hi.")
     assert done.exit_code == 1
-    assert "full" in one_line(done)
+    assert f"the disk of {small_disk / 'codex-temporal'} is full" in one_line(done)
     (small_disk / "filler").unlink()
     again = await machine.command("resume", "--last", "Hi again.")
     assert "Traceback" not in again.stderr

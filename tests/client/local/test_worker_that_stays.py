@@ -8,12 +8,16 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+from temporalio.client import Client
 
 from codex_api.rows import SessionSettings
 from codex_client.local.errors import LocalError
+from codex_client.local.state_folder import StateFolder
 from codex_client.local.testing import Machine, shell
+from codex_client.local.worker_registration import find_worker
 from codex_client.local.worker_socket import NewSession, WorkerSocket, begin_session, read_deltas
 from codex_client.model_server.testing import ScriptedModel
 from codex_journal.errors import JournalUnavailable
@@ -39,7 +43,7 @@ def temporal_servers(machine: Machine) -> int:
 async def test_a_run_uses_the_worker_that_stays(machine: Machine, worker: asyncio.subprocess.Process) -> None:
     slow = {"text": "Hello.", "delay_seconds": 1}
     machine.model.script(replies=[shell("touch made.txt"), slow, {"text": "Again."}])
-    run = await machine.start("run", "Make it.", environment={"OPENAI_API_KEY": None})
+    run = await machine.start("run", "Make it.")
     await machine.until((machine.workspace / "made.txt").exists)
     assert temporal_servers(machine) == 1
     done = await machine.finish(run)
@@ -55,6 +59,87 @@ async def test_a_run_with_another_provider_brings_its_own_worker(
         done = await machine.command("run", "Hi.", environment={"OPENAI_BASE_URL": another.base_url})
     assert (done.exit_code, done.stdout) == (0, "I am another.\n"), done.stderr
     assert machine.model.requests == []
+
+
+async def test_a_run_with_another_key_brings_its_own_worker(machine: Machine) -> None:
+    async with ScriptedModel(replies=[{"text": "Hello."}], require_key="sk-another") as strict:
+        machine.environment["OPENAI_BASE_URL"] = strict.base_url
+        worker = await machine.start("worker")
+        await machine.until((machine.state / "worker.json").exists)
+        registered = (machine.state / "worker.json").read_text()
+        assert "sk-secret-of-the-user" not in registered
+        done = await machine.command("run", "Hi.", environment={"OPENAI_API_KEY": "sk-another"})
+        assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
+        worker.send_signal(signal.SIGKILL)
+        await machine.finish(worker)
+
+
+async def test_a_model_that_the_caller_names_is_asked(machine: Machine, worker: asyncio.subprocess.Process) -> None:
+    done = await machine.command("run", "Hi.", environment={"CODEX_MODEL": "another-model"})
+    assert done.exit_code == 0, done.stderr
+    assert machine.model.requests[-1].body["model"] == "another-model"
+    done = await machine.command("run", "Hi.", environment={"CODEX_MODEL": None})
+    assert done.exit_code == 0, done.stderr
+    assert machine.model.requests[-1].body["model"] == "scripted"
+
+
+async def test_a_missing_key_is_told_although_a_worker_has_one(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    done = await machine.command("run", "Hi.", environment={"OPENAI_API_KEY": None})
+    assert done.exit_code == 2
+    assert "set OPENAI_API_KEY" in done.stderr
+
+
+async def test_a_limit_that_a_resume_changes_holds_for_a_turn_the_worker_goes_on_with(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    machine.model.script(replies=[shell("touch started; sleep 30"), *[shell("true")] * 3, {"text": "Done."}])
+    run = await machine.start("run", "--max-steps", "2", "-a", "never", "Work.")
+    await machine.until((machine.workspace / "started").exists)
+    run.send_signal(signal.SIGKILL)
+    await machine.finish(run)
+    done = await machine.command("resume", "--last", "--max-steps", "60")
+    assert (done.exit_code, done.stdout) == (0, "Done.\n"), done.stderr
+    assert len(machine.model.requests) == 5
+    claims = [(row["turn"], row["step"]) for row in await machine.rows() if row["kind"] == "usage"]
+    assert claims == [(1, step) for step in range(1, 6)]
+
+
+@pytest.mark.parametrize("change", [["--max-steps", "60"], []])
+async def test_a_session_moves_between_workers_and_no_workflow_is_left_behind(
+    machine: Machine, worker: asyncio.subprocess.Process, change: list[str]
+) -> None:
+    machine.model.script(replies=[{"text": text} for text in ("One.", "Two.", "Three.", "Four.")])
+    other = {} if change else {"OPENAI_API_KEY": "sk-another"}
+    said = [await machine.command("run", "1")]
+    said.append(await machine.command("resume", "--last", *change, "2", environment=other))
+    said.append(await machine.command("resume", "--last", "3"))
+    said.append(await machine.command("resume", "--last", *change, "4", environment=other))
+    assert [(done.exit_code, done.stdout) for done in said] == [
+        (0, "One.\n"),
+        (0, "Two.\n"),
+        (0, "Three.\n"),
+        (0, "Four.\n"),
+    ], [done.stderr for done in said]
+    assert len(machine.model.requests) == 4
+
+
+async def test_a_workflow_that_somebody_ended_is_told_and_the_turn_can_be_resumed(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 5}, {"text": "Hello."}])
+    run = await machine.start("run", "Wait.")
+    await machine.until(lambda: bool(machine.model.requests))
+    registered = json.loads((machine.state / "worker.json").read_text())
+    client = await Client.connect(registered["temporal_address"])
+    await client.get_workflow_handle(f"codex/local/default/workspace/{await machine.session()}").terminate("by hand")
+    done = await machine.finish(run)
+    assert done.exit_code == 1
+    assert "the session's workflow has ended" in done.stderr
+    assert "codex-temporal resume" in done.stderr
+    again = await machine.command("resume", "--last")
+    assert (again.exit_code, again.stdout) == (0, "Hello.\n"), again.stderr
 
 
 async def test_a_second_worker_is_told_who_is_there(machine: Machine, worker: asyncio.subprocess.Process) -> None:
@@ -74,21 +159,44 @@ async def test_a_worker_that_is_told_to_end_takes_its_server_along(
     assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
 
 
-async def test_a_run_whose_worker_dies_says_so_and_can_be_resumed(
-    machine: Machine, worker: asyncio.subprocess.Process
-) -> None:
-    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 4}])
-    run = await machine.start("run", "Wait.")
-    await machine.until(lambda: bool(machine.model.requests))
+async def test_a_run_whose_worker_dies_goes_on_without_it(machine: Machine, worker: asyncio.subprocess.Process) -> None:
+    hello = {"text": "Hello.", "delay_seconds": 4}
+    machine.model.script(replies=[shell("echo ran >> file"), hello])
+    run = await machine.start("run", "--json", "-a", "never", "Wait.")
+    await machine.until(lambda: len(machine.model.requests) == 2)
+    await asyncio.sleep(1)  # it is attached by now
     worker.send_signal(signal.SIGKILL)
     await machine.finish(worker)
     done = await machine.finish(run)
-    assert done.exit_code == 1
-    assert f"the worker (process {worker.pid}) has stopped" in done.stderr
-    assert "codex-temporal resume" in done.stderr
+    assert done.exit_code == 0, done.stderr
+    assert f"the worker (process {worker.pid}) has stopped; going on without it" in done.stderr
+    types = [json.loads(line)["type"] for line in done.stdout.splitlines()]
+    assert types.count("thread.started") == types.count("turn.started") == types.count("turn.completed") == 1
+    assert types.count("item.started") == 1
+    assert (machine.workspace / "file").read_text() == "ran\n"
     await machine.until(lambda: machine.processes() == {})
-    again = await machine.command("resume", "--last")
-    assert (again.exit_code, again.stdout) == (0, "Hello.\n"), again.stderr
+
+
+async def test_nothing_is_left_in_the_runtime_folder_by_who_was_killed(machine: Machine) -> None:
+    runtime = Path(mkdtemp(dir="/tmp"))
+    machine.environment["XDG_RUNTIME_DIR"] = str(runtime)
+    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 3}, {"text": "Hello."}])
+    worker = await machine.start("worker")
+    await machine.until((machine.state / "worker.json").exists)
+    run = await machine.start("run", "Wait.")
+    await machine.until(lambda: bool(machine.model.requests))
+    for process in (run, worker):
+        process.send_signal(signal.SIGKILL)
+        await machine.finish(process)
+    assert len(list(runtime.iterdir())) == 2
+    done = await machine.command("resume", "--last")
+    assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
+    worker = await machine.start("worker")
+    await machine.until(lambda: getattr(find_worker(StateFolder(machine.state)), "pid", 0) == worker.pid)
+    worker.send_signal(signal.SIGTERM)
+    assert (await machine.finish(worker)).exit_code == 0
+    assert list(runtime.iterdir()) == []
+    runtime.rmdir()
 
 
 async def test_a_run_that_died_is_taken_up_where_the_worker_goes_on_with_it(

@@ -33,10 +33,13 @@ class PseudoTerminal:
 
     def __init__(self, columns: int = 80, lines: int = 24) -> None:
         self._person, self.file_descriptor = os.openpty()
-        fcntl.ioctl(self.file_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.resize(columns, lines)
         os.set_blocking(self._person, False)
         self.stream = os.fdopen(os.dup(self.file_descriptor), "w")
         self.shown = ""
+
+    def resize(self, columns: int, lines: int = 24) -> None:
+        fcntl.ioctl(self.file_descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def press(self, keys: str) -> None:
         os.write(self._person, keys.encode())

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import os
+import shlex
 from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codex_api import conditions
 from codex_api.approvals import DecisionKind
-from codex_api.events import ApprovalDecided, ExecApprovalRequest, TurnAborted, TurnComplete, TurnDiff, TurnStarted
+from codex_api.events import (
+    ApprovalDecided,
+    ExecApprovalRequest,
+    TurnAborted,
+    TurnComplete,
+    TurnDiff,
+    TurnFailed,
+    TurnStarted,
+)
 from codex_api.rows import Classification, CompactionPayload, FileChange, RowKind
 from codex_client.view.json_events import EventStream
 from codex_client.view.json_presenter import JsonPresenter
 from codex_client.view.outcome import outcome_of
 from codex_client.view.presenter import Outcome, Question, RunInfo
-from codex_client.view.testing import SESSION, SessionRows
+from codex_client.view.shell_words import joined
+from codex_client.view.testing import BEGINNING, SESSION, SessionRows
 
 TEXT = {"type": "string"}
 STATUS = {"enum": ["in_progress", "completed", "failed", "declined"]}
@@ -150,7 +163,7 @@ def test_a_command_starts_when_it_runs_and_completes_with_output_and_exit_code(
     rows.ended(call, "boom\n", 2)
     (started, first), (completed, last) = items_of(events_of(rows, info), "command_execution")
     assert (started, completed) == ("item.started", "item.completed")
-    assert (first["status"], first["command"]) == ("in_progress", "make")
+    assert (first["status"], first["command"]) == ("in_progress", "/bin/bash -c make")
     assert (last["status"], last["exit_code"], last["aggregated_output"]) == ("failed", 2, "boom\n")
 
 
@@ -198,6 +211,52 @@ def test_an_approval_is_an_item_from_request_to_decision(rows: SessionRows, info
     assert (answered["id"], answered["status"]) == (asked["id"], "denied")
 
 
+@pytest.mark.parametrize(
+    ("argv", "command"),
+    [
+        (["bash", "-lc", "ls -la"], "/bin/bash -lc 'ls -la'"),
+        (["bash", "-c", "echo 'a b' && ls"], "/bin/bash -c \"echo 'a b' && ls\""),
+        (["/usr/bin/bash", "-lc", "pwd"], "/usr/bin/bash -lc pwd"),
+        (["git", "log", "-1", "a b"], "git log -1 'a b'"),
+    ],
+)
+def test_a_command_is_spelt_with_the_shell_that_runs_it(
+    rows: SessionRows, info: RunInfo, argv: list[str], command: str
+) -> None:
+    rows.ended(rows.command("something", argv=argv))
+    ((_, item),) = items_of(events_of(rows, info), "command_execution")
+    assert item["command"] == command
+
+
+@given(st.lists(st.text(st.sampled_from("ab '\"\\^$!`=é\n~*]"), max_size=12), min_size=1))
+def test_a_shell_reads_the_words_of_a_command_line_as_they_were(words: list[str]) -> None:
+    assert shlex.split(joined(words)) == words
+
+
+def test_paths_of_a_patch_are_whole_when_it_begins_and_when_it_is_done(rows: SessionRows, info: RunInfo) -> None:
+    patch = rows.patch("*** Begin Patch\n*** Update File: a\n*** Move to: d/b\n+x\n*** Add File: /tmp/c\n*** End Patch")
+    rows.began(patch)
+    rows.patched(patch, FileChange(path="a", kind="update", move_path="d/b"), FileChange(path="/tmp/c", kind="add"))
+    (_, started), (_, completed) = items_of(events_of(rows, info), "file_change")
+    assert [change["path"] for change in started["changes"]] == ["/workspace/a", "/tmp/c"]
+    assert completed["changes"][0] == {"path": "/workspace/a", "kind": "update", "move_path": "/workspace/d/b"}
+    assert completed["changes"][1] == {"path": "/tmp/c", "kind": "add"}
+
+
+def test_a_last_attempt_is_told_by_the_end_of_the_turn_alone(rows: SessionRows, info: RunInfo) -> None:
+    rows.event(TurnStarted(message=1))
+    rows.retried(conditions.REASON_PROVIDER_UNAUTHORIZED, "the key is refused", BEGINNING.isoformat())
+    rows.event(TurnFailed(reason=conditions.REASON_PROVIDER_UNAUTHORIZED, message="the key is refused"))
+    events = events_of(rows, info)
+    assert items_of(events, "error") == []
+    assert events[-1]["error"]["message"] == "the key is refused"
+
+
+def test_the_policy_is_spelt_as_its_option(rows: SessionRows, info: RunInfo) -> None:
+    begun = events_of(rows, dataclasses.replace(info, approval_policy="OnRequest"))[0]
+    assert begun["approval_policy"] == "on-request"
+
+
 def test_a_retry_is_no_failure_and_says_until_when(rows: SessionRows, info: RunInfo) -> None:
     rows.retried(conditions.REASON_MODEL_RATE_LIMITED, "slow down", "2026-03-04T12:03:10Z", attempt=2)
     ((stage, item),) = items_of(events_of(rows, info), "error")
@@ -210,7 +269,8 @@ def test_a_turn_that_ends_early_fails_with_a_code_and_what_it_used(rows: Session
     rows.used(10, 5)
     rows.event(TurnAborted(reason=conditions.REASON_STEP_LIMIT, message="50 steps"))
     last = events_of(rows, info)[-1]
-    assert (last["type"], last["error"]) == ("turn.failed", {"message": "50 steps", "code": "StepLimitReached"})
+    assert (last["type"], last["error"]["code"]) == ("turn.failed", "StepLimitReached")
+    assert last["error"]["message"] == "50 steps (--max-steps)"
     assert last["usage"]["output_tokens"] == 5
 
 

@@ -35,9 +35,10 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-def screen_of(printed: str) -> list[str]:
-    """Return the lines a terminal of endless height is left with."""
-    lines, row, column = [""], 0, 0
+def screen_of(printed: str, before: list[str] | None = None) -> list[str]:
+    """Return the lines a terminal of endless height is left with; it begins with ``before``."""
+    lines = list(before or [""])
+    row, column = len(lines) - 1, len(lines[-1])
     position = 0
     while position < len(printed):
         if match := SEQUENCE.match(printed, position):
@@ -99,7 +100,7 @@ async def test_a_turn_leaves_its_transcript_and_what_to_do_next(
     assert [line for line in screen if "more lines" in line] == ["    … 95 more lines"]
     assert {"    0", "    99", "    +new", "✎ b  +1 -0", "  All good"} <= set(screen)
     assert any("1,024 tokens, cost 0.0015" in line for line in screen)
-    assert any(f"codex-temporal resume {SESSION}" in line for line in screen)
+    assert any(f'codex-temporal resume {SESSION[:8]} "…"' in line for line in screen)
     assert [line for line in screen if "thinking" in line or "All good**" in line] == []
     assert terminal.read().rindex("\x1b[?25h") > terminal.read().rindex("\x1b[?25l")
 
@@ -126,8 +127,41 @@ async def test_a_retry_says_what_is_waited_for_and_until_when(
         view.show(rows.retried(conditions.REASON_MODEL_RATE_LIMITED, attempt=attempt))
     await asyncio.sleep(LONGER_THAN_A_FRAME)
     view.end(outcome_of(rows.all))
-    told = [line for line in screen_of(terminal.read()) if "waiting for the provider: rate limited, until" in line]
+    told = [
+        line
+        for line in screen_of(terminal.read())
+        if "waiting for the provider: rate limited; attempt 1, until" in line
+    ]
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "linux"])
+async def test_a_terminal_that_becomes_narrower_keeps_no_copy_of_what_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+    open_terminal: Callable[..., PseudoTerminal],
+    rows: SessionRows,
+    info: RunInfo,
+    term: str,
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    terminal = open_terminal(columns=80, lines=60)
+    view = live_on(terminal)
+    view.begin(info)
+    view.show(rows.said("The last of the transcript."))
+    view.stream(delta("many " * 30))
+    await asyncio.sleep(LONGER_THAN_A_FRAME)
+    wide = screen_of(terminal.read())
+    # No frame is drawn until the next await.
+    terminal.resize(columns=40, lines=60)
+    printed = len(terminal.shown)
+    broken_anew = [line[at : at + 40] for line in wide for at in range(0, max(1, len(line)), 40)]
+    await asyncio.sleep(LONGER_THAN_A_FRAME)
+    view.end(outcome_of(rows.all))
+    before = broken_anew if term != "linux" else [line[:40] for line in wide]
+    screen = screen_of(terminal.read()[printed:], before)
+    assert [line for line in screen if "many" in line] == []
+    assert "  The last of the transcript." in screen
 
 
 async def test_rows_that_come_during_a_question_wait_until_it_is_answered(

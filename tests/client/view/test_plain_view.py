@@ -3,13 +3,15 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 
+from codex_api import conditions
 from codex_api.approvals import DecisionKind
-from codex_api.events import ApprovalDecided, TurnComplete, TurnDiff, TurnStarted
+from codex_api.events import ApprovalDecided, TurnComplete, TurnDiff, TurnFailed, TurnStarted
 from codex_client.view.outcome import outcome_of
 from codex_client.view.plain import PlainPresenter
-from codex_client.view.presenter import RunInfo
-from codex_client.view.testing import SessionRows
+from codex_client.view.presenter import Outcome, RunInfo
+from codex_client.view.testing import BEGINNING, SESSION, SessionRows
 
 
 def shown(rows: SessionRows, info: RunInfo) -> tuple[str, str]:
@@ -53,6 +55,39 @@ def test_progress_is_told_in_the_order_in_which_it_happened(rows: SessionRows, i
     ]
     positions = [err.index(text) for text in expected]
     assert positions == sorted(positions)
+
+
+def test_what_the_model_thought_is_told(rows: SessionRows, info: RunInfo) -> None:
+    rows.reasoned("First the tests.\nThen the rest.")
+    _, err = shown(rows, info)
+    assert "  First the tests.\n  Then the rest.\n" in err
+
+
+def test_the_head_spells_the_policy_as_its_option(rows: SessionRows, info: RunInfo) -> None:
+    _, err = shown(rows, replace(info, approval_policy="OnRequest"))
+    assert "approvals on-request" in err
+
+
+def test_a_failure_that_ends_the_turn_at_once_is_told_once(rows: SessionRows, info: RunInfo) -> None:
+    rows.event(TurnStarted(message=rows.message("Do it.").seq))
+    rows.retried(conditions.REASON_PROVIDER_UNAUTHORIZED, "the key is refused", BEGINNING.isoformat())
+    rows.event(TurnFailed(reason=conditions.REASON_PROVIDER_UNAUTHORIZED, message="the key is refused"))
+    _, err = shown(rows, info)
+    assert err.count("refuse") == 1
+    assert "waiting" not in err
+
+
+def ended_with(message: str, reason: str) -> str:
+    err = io.StringIO()
+    PlainPresenter(io.StringIO(), err).end(Outcome(1, reason, message, "", SESSION))
+    return err.getvalue()
+
+
+def test_whatever_ended_a_run_the_command_that_goes_on_is_told_once() -> None:
+    command = f"codex-temporal resume {SESSION[:8]}"
+    assert ended_with("the disk is full", conditions.REASON_TURN_RUNNING).endswith(f"\n  go on with: {command}\n")
+    assert ended_with("make: denied", conditions.REASON_TURN_COMPLETE).endswith(f'\n  go on with: {command} "…"\n')
+    assert ended_with(f"stopped; go on with: {command}", conditions.REASON_INTERRUPTED).count(command) == 1
 
 
 def test_a_refusal_is_told_once_with_who_and_why(rows: SessionRows, info: RunInfo) -> None:

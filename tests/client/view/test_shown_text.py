@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from codex_api.rows import ToolResultPayload
+from codex_api.rows import ModelRetryPayload, ToolResultPayload
 from codex_client.view.excerpts import Excerpt, FileDiff, diff_stat, excerpt
 from codex_client.view.items import answers_text, output_text
-from codex_client.view.printing import console_on, prose
+from codex_client.view.lines import Line
+from codex_client.view.printing import console_on, print_lines, prose
+from codex_client.view.reflow import extra_rows, reflows
 from codex_client.view.safe_text import exact_lines, safe_line, safe_lines, safe_output_line
 from codex_client.view.usage import format_cost
-from codex_client.view.wording import clock_time, duration, result_words
+from codex_client.view.wording import clock_time, duration, result_words, retry_words
 from codex_worker.tools.display import escape_for_display
 
 ANYTHING = st.text(st.characters(categories=("L", "N", "P", "S", "Z", "C")))
@@ -139,6 +141,56 @@ def test_times_and_amounts_are_short() -> None:
     assert [format_cost(cost) for cost in (0, 1, 1_500_000, 20_000_000)] == ["0", "0.000001", "1.5", "20"]
     assert clock_time("never\x1b") == "never\\x1b"
     assert clock_time("9999-12-31T23:59:59Z")
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "words"),
+    [
+        (
+            "ModelUnavailable",
+            "the connection to 127.0.0.1:9 failed: Connection refused",
+            "127.0.0.1:9: connection refused",
+        ),
+        ("ModelUnavailable", "HTTP 502: ConnectError: [Errno 111] x", "waiting for the provider: HTTP 502: x"),
+        ("ModelRateLimited", "slow down", "waiting for the provider: rate limited"),
+        ("ModelUnavailable", "", "waiting for the provider: ModelUnavailable"),
+    ],
+)
+def test_a_wait_for_the_provider_says_why_in_short(reason: str, message: str, words: str) -> None:
+    retry = ModelRetryPayload(attempt=7, reason=reason, message=message, until="soon")
+    assert retry_words(retry) == f"{words}; attempt 7, until soon"
+
+
+def test_rows_become_more_where_the_terminal_becomes_narrower() -> None:
+    assert extra_rows([0, 40, 41, 80, 81], 40) == 0 + 0 + 1 + 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "does"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "xterm", "XTERM_VERSION": "XTerm(390)"}, False),
+        ({"TERM": "screen-256color"}, False),
+        ({"TERM": "screen-256color", "TMUX": "/run/tmux"}, True),
+        ({"TERM": "linux"}, False),
+    ],
+)
+def test_some_terminals_break_long_rows_anew(environment: dict[str, str], does: bool) -> None:
+    assert reflows(environment) is does
+
+
+@pytest.mark.parametrize("columns", [20, 40])
+def test_a_narrow_terminal_shows_the_state_and_the_note_whole(columns: int) -> None:
+    out = io.StringIO()
+    spent = "1,234,567 tokens (1,000,000 cached), cost 0.0213"
+    print_lines(
+        console_on(out, width=columns), [Line("done", mark="✓", note=spent), Line("make it all", note="exit 2")]
+    )
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith("✓ done")
+    assert "".join(spent.split()) in "".join("".join(lines).split())
+    assert lines[-1].endswith("exit 2")
+    assert max(map(len, lines)) <= columns
 
 
 def test_a_result_says_what_its_mark_does_not() -> None:

@@ -161,7 +161,7 @@ async def test_a_cancelled_call_lets_go_of_its_connection_and_tells_what_it_cost
         await asyncio.wait_for(server.stop(), 10)
     usage = progress.usage(request)
     assert usage.estimated
-    assert usage.input_tokens > 50
+    assert usage.input_tokens > 20
     assert 5 <= usage.output_tokens < 200
 
 

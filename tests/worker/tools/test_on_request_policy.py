@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from codex_api.rows import Classification, SessionSettings, ToolCallPayload
 from codex_api.session import ApprovalPolicy
 from codex_worker.tools.call_context import CallContext
-from codex_worker.tools.prepare import prepare_reply
+from codex_worker.tools.prepare import is_costly_to_judge, prepare_reply
 from codex_worker.tools.risks import asks_on_request
+from codex_worker.tools.safe_commands import NotKnownSafe, safe_argv
 
 
 def judged(policy: ApprovalPolicy, name: str = "exec_command", **arguments: Any) -> ToolCallPayload:
@@ -56,6 +58,17 @@ def asks(cmd: str, **more: Any) -> bool:
         "find . -name x -exec rm -f {} +",
         "ls | xargs rm -f",
         "cat <<EOF | xargs rm -f\nx\nEOF",
+        'sh -c"rm -rf x"',
+        "env -S 'rm -rf x'",
+        "env -iS'rm -rf x'",
+        "env --split-string='sh -c' 'rm -rf x'",
+        "rm $'-rf' x",
+        "$'\\x72m' -rf x",
+        'rm $"-rf" x',
+        "rm -{r,f} x",
+        "eval rm '-rf' x",
+        "eval 'rm' \"'-rf' x\"",
+        "su -c 'rm -rf x'",
     ],
 )
 def test_a_forced_delete_asks_wherever_it_stands(cmd: str) -> None:
@@ -76,6 +89,34 @@ def test_a_forced_delete_asks_wherever_it_stands(cmd: str) -> None:
         "sed -i s/a/b/ .env",
         "mkdir -p ../.ssh",
         "bash -c 'echo x > .profile'",
+        "cd .git && echo x > config",
+        "cd .git; cd hooks; tee x < y",
+        "pushd -n .git && touch x",
+        "cd a && cd ../.git/hooks && cp /tmp/x .",
+        "(cd .git && echo x > config)",
+        "command cd .git && echo x > config",
+        "cd .git && bash -c 'echo x>config'",
+        "eval cd .git '&&' touch x",
+        "cp -t .git/hooks x",
+        "cp -vt.git/hooks x",
+        "cp --target-directory=.git/hooks x",
+        "mv --target .git x",
+        "install -Dt .git/hooks x",
+        "install -d .git/a b",
+        "cp /tmp/.bashrc ./",
+        "dd if=x of=.git/config",
+        "sudo tee .git/config",
+        "sudo -u git tee .git/config",
+        "ls | xargs -I{} cp {} .git/hooks",
+        "find .git -type f -delete",
+        "find x -exec cp {} .git/hooks +",
+        "perl -pi -e s/a/b/ .env",
+        "sed -Ei s/a/b/ .env",
+        "echo x > $'.git/config'",
+        "git config core.hooksPath x",
+        "git -C sub -c a=b config --unset core.hooksPath",
+        "git config set core.hooksPath x",
+        "env A=1 git config --global --edit",
     ],
 )
 def test_a_plain_write_to_a_dotfile_asks(cmd: str) -> None:
@@ -100,6 +141,20 @@ def test_a_plain_write_to_a_dotfile_asks(cmd: str) -> None:
         "sed -n 1p .env",
         "this is ((( not shell",
         "npm run rm-force",
+        "cd .github && cat workflows/ci.yml",
+        "cd src && make > ../build.log && cd ..",
+        "cp -t build x",
+        "cp a b ./",
+        "dd if=.env of=copy",
+        "env -u HOME ls",
+        "eval 'ls x'",
+        "git config --get user.name",
+        "git config user.name",
+        "git config list",
+        "git commit -m config",
+        "find . -not -path './.git/*' -name '*.pyc' -delete",
+        "sudo -u git ls .git",
+        "printf $'a\\tb\\n' > out",
     ],
 )
 def test_everything_else_runs_unasked(cmd: str) -> None:
@@ -153,6 +208,49 @@ def test_endless_nesting_ends() -> None:
     assert asks_on_request(many, "/workspace", "/workspace")
     asks_on_request("bash -c '" * 5000, "/workspace", "/workspace")
     asks_on_request("$(" * 20_000, "/workspace", "/workspace")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "eval " + " ".join(f"'a {number}'" for number in range(14_000)),
+        "bash " + " ".join(f"'a {number}'" for number in range(14_000)),
+        "sudo " + "tee " * 30_000,
+        "env " * 32_000,
+        "cd a;" * 60 + "touch " + "x " * 60_000,
+        "$'" * 60_000,
+        "|" * 120_000,
+    ],
+)
+def test_a_reply_of_costly_scripts_is_judged_within_a_second(script: str) -> None:
+    items = [
+        {"type": "function_call", "name": "exec_command", "call_id": str(number), "arguments": arguments}
+        for number, arguments in enumerate([json.dumps({"cmd": script[:131_000]})] * 3)
+    ]
+    assert is_costly_to_judge(items)
+    settings = SessionSettings(approval_policy=ApprovalPolicy.ON_REQUEST, preview_bytes=256 * 1024)
+    context = CallContext(session="uid-1", turn=1, step=1, settings=settings, nonce="n")
+    began = time.thread_time()
+    calls = prepare_reply(items, context)
+    # The deadline is 0.25 s; far from it, a quadratic rule takes minutes.
+    assert time.thread_time() - began < 1
+    assert len(calls) == 3
+
+
+def test_what_is_not_judged_in_time_asks() -> None:
+    past = time.thread_time() - 1
+    assert asks_on_request("ls", "/workspace", "/workspace", past)
+    with pytest.raises(NotKnownSafe):
+        safe_argv("ls", ends=past)
+    assert not is_costly_to_judge([{"type": "function_call", "name": "exec_command", "arguments": "{}"}])
+
+
+def test_a_patch_in_a_shell_asks_where_it_is_marked_as_escalated() -> None:
+    patch = "apply_patch <<'EOF'\n*** Begin Patch\n*** Add File: a\n+x\n*** End Patch\nEOF\n"
+    assert not asks(patch)
+    assert asks(patch, sandbox_permissions="require_escalated")
+    never = judged(ApprovalPolicy.NEVER, cmd=patch, sandbox_permissions="require_escalated")
+    assert never.classification is Classification.AUTOMATIC
 
 
 @given(st.text(max_size=300) | st.text(alphabet="rm -f;&|()'\"$`{}<>\n\\", max_size=80))

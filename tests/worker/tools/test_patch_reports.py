@@ -107,6 +107,20 @@ def test_a_bad_report_is_a_failed_result(bad: CommandReply) -> None:
     assert len(result.item["output"]) < 1200
 
 
+@pytest.mark.parametrize("output", ["", "\n", "a warning"])
+def test_a_program_that_was_killed_says_so_to_the_model(output: str) -> None:
+    result, _ = command_result(CALL, reply(output, 137), "")
+    told = result.item["output"]
+    assert told.startswith("failed: codex-apply-patch was killed, probably for lack of memory. ")
+    assert told.endswith("large files by a command instead" + (": a warning" if output.strip() else ""))
+
+
+@pytest.mark.parametrize("output", ["", " \n"])
+def test_nothing_is_quoted_of_a_program_that_said_nothing(output: str) -> None:
+    result, _ = command_result(CALL, reply(output, 1), "")
+    assert result.item["output"] == "failed: codex-apply-patch ended with code 1 and no report"
+
+
 @given(st.text(), st.none() | st.integers(0, 255))
 def test_whatever_comes_back_is_a_result(output: str, exit_code: int | None) -> None:
     result, _ = command_result(CALL, reply(output, exit_code), "")

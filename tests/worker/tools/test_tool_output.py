@@ -134,6 +134,6 @@ def test_every_ending_without_a_result_tells_the_model_what_became_of_the_call()
     assert "kept" in outcomes.interrupted(workspace_kept=True)
     assert "files written before are gone" in outcomes.interrupted(workspace_kept=False)
     assert "session ID 4" in outcomes.process_lost(4)
-    assert "session ID 4" in outcomes.unknown_process(4)
+    assert "process id 4" in outcomes.unknown_process(4)
     assert "digest" in outcomes.refused("digest mismatch")
     assert outcomes.failed("no answer") == "failed: no answer"

@@ -108,13 +108,24 @@ def test_a_question_in_another_form_is_malformed(questions: Any) -> None:
     assert call.payload.classification is Classification.MALFORMED
 
 
+def test_a_question_too_long_to_be_shown_is_told_to_become_shorter() -> None:
+    options = [{"label": "x" * 300, "description": ""}] * 10
+    call = prepared("request_user_input", {"questions": [{**QUESTION, "options": options}]})
+    assert (call.payload.classification, call.payload.truncated) == (Classification.FORBIDDEN, True)
+    assert call.output is not None
+    assert "The question was not asked" in call.output["output"]
+    assert "Ask in at most 2048 bytes: fewer or shorter questions" in call.output["output"]
+    assert "file" not in call.output["output"]
+
+
 @pytest.mark.parametrize(
     ("ids", "words", "answers"),
     [
         (["a"], "SQLite; and quickly", {"a": ["SQLite; and quickly"]}),
         (["a", "b"], "one ; two", {"a": ["one"], "b": ["two"]}),
-        (["a", "b"], "only this", {"a": ["only this"], "b": []}),
-        (["a", "b"], "1;2;3", {"a": ["1;2;3"], "b": []}),
+        (["a", "b"], "only this", {"a": ["only this"], "b": ["only this"]}),
+        (["a", "b"], "1;2;3 ", {"a": ["1;2;3"], "b": ["1;2;3"]}),
+        (["a", "b"], "  ", {"a": [], "b": []}),
         (["a", "b"], "; two", {"a": [], "b": ["two"]}),
     ],
 )

@@ -159,6 +159,8 @@ class ModelAttempts:
         appended = await self._journal.append(step.session, claim, rows)
         if appended.inserted and usage is not None:
             self.observe(usage, retry.reason, model)
+        elif usage is not None and (usage.input_tokens or usage.output_tokens):
+            await self.charge(step, usage, f"lost/{uuid.uuid4()}")
         log.warning(
             "model call failed", session=step.session, reason=retry.reason, attempt=retry.attempt, until=retry.until
         )

@@ -12,7 +12,7 @@ from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
 from codex_worker.activities.attempts import ModelAttempts
 from codex_worker.budget import priced
-from codex_worker.compaction import Item, compacted_items, without_oldest
+from codex_worker.compaction import Item, compacted_items, shortened
 from codex_worker.reply import message_text
 from codex_worker.request import Target, compaction_request
 from codex_worker.responses.posture import Retry
@@ -20,7 +20,7 @@ from codex_worker.responses.reply import ModelReply
 from codex_worker.transcript import Transcript, Transcripts
 
 MAX_ATTEMPTS = 16
-"""Each drops an eighth of what does not fit even the request for its summary."""
+"""Each drops an eighth of what does not fit even the request for its summary, or halves what cannot be dropped."""
 
 
 class Compactor:
@@ -70,7 +70,7 @@ class Compactor:
                 return await self._attempts.stream(step, sent, target, shown=False)
             except Exception as error:
                 usage = UsagePayload(model=target.model, duration_seconds=time.monotonic() - began)
-                shorter = without_oldest(items) if attempt < MAX_ATTEMPTS else []
+                shorter = shortened(items) if attempt < MAX_ATTEMPTS else []
                 if not shorter or not await self._attempts.overflowed(error, step, target):
                     raise await self._attempts.failed_exchange(
                         error, step, record.settings, transcript, target, usage

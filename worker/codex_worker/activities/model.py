@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
 import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -22,7 +25,7 @@ from codex_worker.activities.attempts import ModelAttempts, budget_error, turn_f
 from codex_worker.activities.compacting import Compactor
 from codex_worker.activities.session import journal_errors, wall_clock
 from codex_worker.activities.surroundings import project_documents
-from codex_worker.activities.tools import sandbox_errors
+from codex_worker.activities.tools import require_going_on, sandbox_errors
 from codex_worker.budget import budget_end, priced
 from codex_worker.compaction import REASON_LIMIT, REASON_OVERFLOW, REASON_REQUESTED, is_full
 from codex_worker.context import Documents, context_changes, context_rows
@@ -33,13 +36,14 @@ from codex_worker.heartbeat import heartbeating
 from codex_worker.items import user_message_item
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Providers
-from codex_worker.reply import output_of, reply_claim, reply_rows, reply_summary
+from codex_worker.reply import final_message, output_of, reply_claim, reply_rows, reply_summary
 from codex_worker.request import Target, model_request, request_tokens, target_of
 from codex_worker.responses.client import ResponsesModel
 from codex_worker.responses.posture import Park
 from codex_worker.responses.reply import ModelReply
 from codex_worker.sandboxes import Sandboxes
 from codex_worker.tools.call_context import CallContext
+from codex_worker.tools.prepare import is_costly_to_judge
 from codex_worker.transcript import Transcript, Transcripts
 
 
@@ -89,6 +93,7 @@ class ModelActivities:
                 if transcript.closed:
                     raise ApplicationError("the session is closed", type=errors.SESSION_CLOSED, non_retryable=True)
                 _require_next_step(transcript, request)
+                require_going_on(transcript, request.turn)
                 await self._run_calls(record, transcript, request)
                 return await self._ask(record, request)
 
@@ -96,8 +101,11 @@ class ModelActivities:
         """Return the step's reply where an earlier attempt journaled it."""
         if transcript.last_step.get(request.turn, 0) < request.step:
             return None
+        return await self._standing(request)
+
+    async def _standing(self, request: ModelCallInput) -> ModelCallReply:
         rows = await self._journal.read(request.session, claim=reply_claim(request.turn, request.step))
-        return await self._summary(request, rows) if rows else None
+        return await self._summary(request, rows)
 
     async def _run_calls(self, record: SessionRecord, transcript: Transcript, request: ModelCallInput) -> None:
         """Run the allowed calls, then answer those of the previous step that a person or the clock refused."""
@@ -120,9 +128,8 @@ class ModelActivities:
 
     async def _ask(self, record: SessionRecord, request: ModelCallInput) -> ModelCallReply:
         """Ask until there is a reply; compact the conversation first where it is full, or proves to be."""
-        transcript = await self._transcripts.load(record.session)
-        if transcript.stopping_turn >= request.turn:
-            raise ApplicationError("the turn is being stopped", type=errors.TURN_STOPPING, non_retryable=True)
+        transcript = await self._transcripts.load_recent(record.session)
+        require_going_on(transcript, request.turn)
         try:
             target = target_of(self._providers, record)
             target.provider.key()
@@ -134,12 +141,16 @@ class ModelActivities:
             raise await self._attempts.failure(problem, request, record.settings, transcript) from error
         documents = await project_documents(self._sandboxes, record.session, transcript, request)
         while True:
-            end = budget_end(record.settings, transcript.spent, target.model, target.prices)
-            if end is not None:
-                raise budget_error(end)
             content = self._content(record, request, transcript, documents)
             tokens = request_tokens(transcript, target, content.items())
+            new_tokens = tokens - transcript.counted_tokens
+            end = budget_end(record.settings, transcript.spent, target.model, target.prices, tokens, new_tokens)
+            if end is not None:
+                raise budget_error(end)
             reason = _compaction_due(request, transcript, target, tokens)
+            # The transcript is shared: an older attempt may have journaled this step's reply a moment ago.
+            if transcript.last_step.get(request.turn, 0) >= request.step:
+                return await self._standing(request)
             if reason is None:
                 reply = await self._attempt(record, request, transcript, target, content, tokens)
                 if reply is not None:
@@ -174,7 +185,9 @@ class ModelActivities:
             sent = model_request(record, target, transcript, content.items(), tokens)
             reply = await self._attempts.stream(request, sent, target, shown=True)
             usage = priced(reply.usage, target.prices)
-            rows = _rows_of(record, request, transcript, content, reply, usage)
+            judge = partial(_rows_of, record, request, transcript, content, reply, usage)
+            # Heartbeats of other sessions must not wait for a large reply.
+            rows = await asyncio.to_thread(judge) if is_costly_to_judge(reply.items) else judge()
         except Exception as error:
             usage = usage.model_copy(update={"duration_seconds": usage.duration_seconds or time.monotonic() - began})
             if transcript.can_be_compacted() and await self._attempts.overflowed(error, request, target):
@@ -205,10 +218,13 @@ class ModelActivities:
     async def _summary(self, request: ModelCallInput, rows: list[Row]) -> ModelCallReply:
         """Return what the workflow needs to know of a step; raises the turn's end where the reply was cut short."""
         summary = reply_summary(rows)
-        cut = any(row.kind is RowKind.ITEM and row.payload["item"].get("status") == "incomplete" for row in rows)
-        if not cut or summary.follow_up:
+        if summary.follow_up:
             return summary
         record = await self._transcripts.record(request.session)
+        if not any(row.kind is RowKind.ITEM and row.payload["item"].get("status") == "incomplete" for row in rows):
+            if record.settings.output_schema is not None:
+                _require_json(final_message(rows))
+            return summary
         transcript = await self._transcripts.load(request.session)
         with suppress(errors.UnknownProvider):
             target = target_of(self._providers, record)
@@ -217,6 +233,15 @@ class ModelActivities:
                 raise budget_error(end)
         reason = conditions.REASON_MODEL_RESPONSE_INCOMPLETE
         raise turn_failed(reason, "the provider cut the reply short (its length limit, or a content filter)")
+
+
+def _require_json(message: str) -> None:
+    try:
+        json.loads(message)
+    # Nesting without bounds is refused by Python itself.
+    except (ValueError, RecursionError) as error:
+        reason = conditions.REASON_OUTPUT_INVALID
+        raise turn_failed(reason, f"the final message is not the JSON that was asked for: {message[:200]!r}") from error
 
 
 def _compaction_due(request: ModelCallInput, transcript: Transcript, target: Target, tokens: int) -> str | None:

@@ -94,6 +94,7 @@ class SessionActivities:
             known_seq=transcript.seq,
             turn=turn,
             turn_ended=transcript.ended_turn >= turn,
+            turn_ending=transcript.ending if transcript.stopping_turn >= turn > 0 else None,
             step=step,
             follow_up=reply.follow_up,
             first_message=transcript.first_message.get(turn, 0),

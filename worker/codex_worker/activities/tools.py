@@ -11,7 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from codex_api import names
-from codex_api.rows import RowKind
+from codex_api.rows import RowKind, TurnStoppingPayload
 from codex_api.workflow_payloads import StopProcessesInput, StopProcessesReply, ToolExecInput, ToolExecReply
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
@@ -20,10 +20,11 @@ from codex_worker import errors
 from codex_worker.activities.session import journal_errors, session_record
 from codex_worker.execution import Executor
 from codex_worker.gate import NotAllowed
+from codex_worker.handlers.results import position_of
 from codex_worker.handover import WorkerStopping
 from codex_worker.heartbeat import heartbeating
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
-from codex_worker.transcript import Transcripts
+from codex_worker.transcript import Transcript, Transcripts
 
 log = structlog.get_logger("codex_worker.tools")
 
@@ -57,6 +58,16 @@ def sandbox_errors() -> Iterator[None]:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
 
 
+def require_going_on(transcript: Transcript, turn: int) -> None:
+    """Raise a final error where somebody has stopped the turn: nothing more is run or asked for it."""
+    if transcript.stopping_turn >= turn:
+        raise ApplicationError("the turn is being stopped", type=errors.TURN_STOPPING, non_retryable=True)
+
+
+def _stopping(request: StopProcessesInput) -> TurnStoppingPayload:
+    return TurnStoppingPayload(end=None if request.end is None else request.end.model_dump(mode="json"))
+
+
 class ToolActivities:
     def __init__(self, journal: Journal, transcripts: Transcripts, executor: Executor, sandboxes: Sandboxes) -> None:
         self._journal = journal
@@ -70,6 +81,8 @@ class ToolActivities:
             with journal_errors(), sandbox_errors():
                 record = await self._transcripts.record(request.session)
                 transcript = await self._transcripts.load(request.session)
+                if (call := transcript.calls.get(request.call_id)) is not None:
+                    require_going_on(transcript, position_of(call)[0])
                 await self._executor.run(record, transcript, request.call_id)
                 return ToolExecReply(executed=True)
 
@@ -83,7 +96,7 @@ class ToolActivities:
                     return StopProcessesReply(stopped=True)
                 # A killed command returns at once, its activity hears of the cancellation later: the model must not be
                 # told of the one before the other.
-                row = NewRow(RowKind.TURN_STOPPING, {}, request.turn)
+                row = NewRow(RowKind.TURN_STOPPING, _stopping(request).model_dump(), request.turn)
                 await self._journal.append(request.session, f"t{request.turn}/stopping", [row])
                 if not await self._sandboxes.exists(request.session):
                     return StopProcessesReply(stopped=True)

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from codex_api.rows import ToolResultPayload
 from codex_sandbox.errors import SandboxRefused
 from codex_sandbox.protocol import RefusalCode
 from codex_worker.handlers.results import GrantedCall, Results, result_of
 from codex_worker.handover import until_shutdown
 from codex_worker.sandboxes import Sandboxes
+from codex_worker.token_estimates import image_characters
 from codex_worker.tools import outcomes
-from codex_worker.tools.view_image import MAX_IMAGE_BYTES, NotAnImage, image_output
+from codex_worker.tools.view_image import MAX_CONVERSATION_CHARACTERS, MAX_IMAGE_BYTES, NotAnImage, image_output
+from codex_worker.transcript import Transcripts
+
+MAX_AT_ONCE = 2
+"""In this process: each takes several times its own size until it is journaled."""
 
 
 class Images:
-    def __init__(self, sandboxes: Sandboxes, results: Results) -> None:
+    def __init__(self, sandboxes: Sandboxes, transcripts: Transcripts, results: Results) -> None:
         self._sandboxes = sandboxes
+        self._transcripts = transcripts
         self._results = results
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
+        self._counting = asyncio.Lock()
 
     async def run(self, granted: GrantedCall) -> None:
         """Raises SandboxNotReady, SandboxError (repeat the call), JournalError."""
-        await self._results.finish(granted, await self._viewed(granted))
+        async with self._places:
+            result = await self._viewed(granted)
+            size = image_characters(result.item)
+            # Counted and journaled in one: of two images only one may find the last room there is.
+            async with self._counting:
+                held = (await self._transcripts.load(granted.record.session)).image_characters if size else 0
+                if held + size > MAX_CONVERSATION_CHARACTERS:
+                    text = outcomes.too_many_images(held, MAX_CONVERSATION_CHARACTERS)
+                    result = result_of(granted.call, text, "failed")
+                await self._results.finish(granted, result)
 
     async def _viewed(self, granted: GrantedCall) -> ToolResultPayload:
         record, call = granted.record, granted.call

@@ -127,11 +127,7 @@ async def _send(call: ToolCallPayload, sandbox: SandboxClient) -> CommandReply:
 def _note(transcript: Transcript, call: ToolCallPayload, generation: int) -> str:
     """Return what the model has to know before the output: that this is another sandbox than the last one."""
     position = position_of(call)
-    before = [
-        intent.generation
-        for name, intent in transcript.intents.items()
-        if position_of(transcript.calls[name]) < position
-    ]
+    before = [generation for generation, began in transcript.generations.items() if began < position]
     if not before or max(before) >= generation:
         return ""
     return outcomes.sandbox_replaced(transcript.workspace_kept) + "\n"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from codex_worker.responses.errors import FailureKind, InvalidReply, ModelCallFailed, ModelFailure, SenselessEvent
 from codex_worker.responses.reply import ModelReply, ReplyInProgress
@@ -115,7 +117,7 @@ async def _exchange(
         raise _failed(FailureKind.INVALID, f"the answer cannot be decompressed: {error}") from error
     except (openai.APIConnectionError, httpx2.TransportError, httpx2.InvalidURL) as error:
         kind = FailureKind.DROPPED if progress.began else FailureKind.CONNECTION
-        raise _failed(kind, f"the connection to the provider failed: {_cause(error)}") from error
+        raise _failed(kind, f"the connection to {_host(request.base_url)} failed: {_cause(error)}") from error
     except (SenselessEvent, UnicodeDecodeError) as error:
         raise _failed(FailureKind.INVALID, f"the reply makes no sense: {error}") from error
 
@@ -208,9 +210,26 @@ def _failed(kind: FailureKind, message: str) -> ModelCallFailed:
 
 
 def _cause(error: BaseException) -> str:
-    """Name what is behind the SDK's ``Connection error.``"""
+    """Name what is behind the SDK's ``Connection error.``, in the operating system's words where it said some."""
     inner = error.__cause__ or error
+    deeper: BaseException | None = inner
+    while deeper is not None:
+        if isinstance(deeper, OSError) and deeper.strerror:
+            # asyncio replaces the system's words for a refused connection by its own.
+            system = os.strerror(deeper.errno) if isinstance(deeper, ConnectionError) and deeper.errno else ""
+            return system or deeper.strerror
+        deeper = deeper.__cause__ or deeper.__context__
     return f"{type(inner).__name__}: {inner}".rstrip(": ")
+
+
+def _host(base_url: str) -> str:
+    """Return host:port of an address, without a name and a password in it."""
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return "the provider"
+    return f"{parts.hostname}:{port}" if parts.hostname and port else "the provider"
 
 
 def _cut(message: str) -> str:

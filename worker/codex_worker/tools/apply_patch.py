@@ -16,6 +16,7 @@ REPORT_BYTES = MAX_OUTPUT_BYTES
 MAX_PATCH_BYTES = 1024 * 1024
 MAX_DIFF_CHARACTERS = 256 * 1024
 MAX_CHANGES = 2000
+KILLED = 128 + 9  # exit code of a program that SIGKILL ended
 
 
 def _patch_text(text: str) -> str:
@@ -73,11 +74,20 @@ def read_report(reply: CommandReply) -> PatchReport:
             raise ValueError("cut")
         report = PatchReport.model_validate_json(lines[-1])
     except ValueError as error:  # pydantic's ValidationError is one
-        said, _ = truncate_middle(reply.output, 200)
-        raise BadReport(f"{PROGRAM} ended with code {reply.exit_code} and no report: {said}") from error
+        raise BadReport(_without_report(reply, reply.exit_code)) from error
     if report.exit_code != reply.exit_code:
         raise BadReport(f"{PROGRAM} ended with code {reply.exit_code} but reported {report.exit_code}")
     return report
+
+
+def _without_report(reply: CommandReply, exit_code: int) -> str:
+    said = truncate_middle(reply.output.strip(), 200)[0]
+    told = f": {said}" if said else ""
+    if exit_code == KILLED:
+        # It may have been moving files into their places.
+        cure = "See which files were changed, and change large files by a command instead"
+        return f"{PROGRAM} was killed, probably for lack of memory. {cure}{told}"
+    return f"{PROGRAM} ended with code {exit_code} and no report{told}"
 
 
 def format_report(report: PatchReport, seconds: float) -> str:

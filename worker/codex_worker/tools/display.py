@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 MAX_PREVIEW_BYTES = 2048
 ELLIPSIS = "…"
 
-_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_ESCAPE_LETTERS = frozenset("nrtxuU\\")
+_SHORT_ESCAPES = {"\n": "n", "\r": "r", "\t": "t"}
+# Stands for the backslash of an escape until those of the text are doubled; escaped itself, so that no text holds it.
+_LEAD = "\0"
+_AMBIGUOUS_BACKSLASH = re.compile(rf"\\(?=[nrtxuU\\{_LEAD}])")
+_MAX_KNOWN = 4096
 # Right-to-left letters reorder the punctuation beside them even without a control character.
 _REORDERING = frozenset({"R", "AL", "AN"})
 # Drawn as nothing or as a blank although Unicode calls them letters, marks or symbols.
@@ -44,17 +48,8 @@ def escape_for_display(text: str) -> str:
     """
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
-    pieces = []
-    for position, character in enumerate(text):
-        if character == "\\":
-            following = text[position + 1 : position + 2]
-            ambiguous = following and (following in _ESCAPE_LETTERS or is_deceptive(following))
-            pieces.append("\\\\" if ambiguous else "\\")
-        elif is_deceptive(character):
-            pieces.append(_SHORT_ESCAPES.get(character) or _numeric_escape(ord(character)))
-        else:
-            pieces.append(character)
-    return "".join(pieces)
+    marked = text.translate(_MARKS)
+    return _AMBIGUOUS_BACKSLASH.sub(r"\\\\", marked).replace(_LEAD, "\\")
 
 
 def preview(text: str, max_bytes: int = MAX_PREVIEW_BYTES) -> tuple[str, bool]:
@@ -67,7 +62,23 @@ def preview(text: str, max_bytes: int = MAX_PREVIEW_BYTES) -> tuple[str, bool]:
     return kept.decode(errors="ignore") + ELLIPSIS, True
 
 
-def _numeric_escape(code: int) -> str:
+class _Marks(dict[int, str]):
+    """A character's code → what is shown for it, worked out when it is met; bounded, for a text may hold any."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        shown = _LEAD + _escape(character) if is_deceptive(character) else character
+        if len(self) >= _MAX_KNOWN:
+            self.clear()
+        self[code] = shown
+        return shown
+
+
+_MARKS = _Marks()
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
     if code <= 0xFF:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+        return _SHORT_ESCAPES.get(character) or f"x{code:02x}"
+    return f"u{code:04x}" if code <= 0xFFFF else f"U{code:08x}"

@@ -25,6 +25,14 @@ def too_long_to_approve(max_bytes: int) -> str:
     )
 
 
+def too_long_to_ask(max_bytes: int) -> str:
+    """Nobody can answer what cannot be shown whole."""
+    return (
+        f"The question was not asked: a person can be shown at most {max_bytes} bytes, options included. "
+        f"Ask in at most {max_bytes} bytes: fewer or shorter questions, fewer or shorter options."
+    )
+
+
 def denied(reason: str = "") -> str:
     return f"{_NOT_RUN} rejected by user" + (f": {reason}" if reason else "")
 
@@ -51,9 +59,22 @@ def invalid_patch(problem: str) -> str:
     return f"apply_patch verification failed: {problem}"
 
 
+def too_many_images(held: int, most: int) -> str:
+    """Lengths as the images are sent, in characters."""
+    return (
+        f"the image was left out: the images of this conversation already take {held / 2**20:.1f} of at most "
+        f"{most / 2**20:.0f} MiB. Go on with those you have seen, or look at smaller ones: scale or crop them first."
+    )
+
+
 def aborted(seconds: float | None = None) -> str:
     """The turn was ended on purpose; ``seconds`` is how long the call had been running, None where it had not begun."""
     return "aborted by user" if seconds is None else f"aborted by user after {seconds:.1f}s"
+
+
+def cut_off(reason: str) -> str:
+    """The turn ended on its own account, at a limit or by a failure; ``reason`` is a condition's."""
+    return f"not finished: the turn ended first ({reason})"
 
 
 def interrupted(workspace_kept: bool) -> str:

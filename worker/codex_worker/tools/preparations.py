@@ -42,18 +42,18 @@ def exec_command(base: ToolCallPayload, arguments: object, context: CallContext)
     directory = _directory(settings.workspace, parsed.workdir)
     justification, _ = preview(parsed.justification, MAX_JUSTIFICATION_BYTES)
     base = base.model_copy(update={"justification": justification})
+    escalated = parsed.sandbox_permissions == "require_escalated"
     if parsed.shell in (None, *KNOWN_SHELLS) and (patch := patch_in_shell(parsed.cmd)):
         base = base.model_copy(update={"tool": catalogue.APPLY_PATCH, "serial": True})
-        return _patch(base, patch.text, _directory(directory, patch.directory), context)
+        return _patch(base, patch.text, _directory(directory, patch.directory), context, escalated=escalated)
     argv = [parsed.shell or DEFAULT_SHELL, "-lc" if parsed.login else "-c", parsed.cmd]
     environment = command_environment(context.session, settings.workspace)
     asks = False
     if settings.approval_policy is ApprovalPolicy.ON_REQUEST:
-        escalated = parsed.sandbox_permissions == "require_escalated"
-        asks = escalated or asks_on_request(parsed.cmd, directory, settings.workspace)
+        asks = escalated or asks_on_request(parsed.cmd, directory, settings.workspace, context.judging_ends)
     elif settings.approval_policy is ApprovalPolicy.UNTRUSTED:
         try:
-            argv = safe_argv(parsed.cmd, parsed.shell)
+            argv = safe_argv(parsed.cmd, parsed.shell, context.judging_ends)
             environment = safe_command_environment(context.session, settings.workspace)
         except NotKnownSafe:
             asks = True
@@ -119,7 +119,9 @@ FUNCTIONS: dict[str, Preparation] = {
 }
 
 
-def _patch(base: ToolCallPayload, text: str, directory: str, context: CallContext) -> ToolCallPayload:
+def _patch(
+    base: ToolCallPayload, text: str, directory: str, context: CallContext, *, escalated: bool = False
+) -> ToolCallPayload:
     try:
         paths = parse_patch(text).paths()
     except InvalidPatch as error:
@@ -128,7 +130,7 @@ def _patch(base: ToolCallPayload, text: str, directory: str, context: CallContex
     asks = settings.approval_policy is ApprovalPolicy.UNTRUSTED
     if settings.approval_policy is ApprovalPolicy.ON_REQUEST:
         where = (directory, settings.workspace)
-        asks = any(outside(path, *where) or names_dotfile(path, *where) for path in paths)
+        asks = escalated or any(outside(path, *where) or names_dotfile(path, *where) for path in paths)
     argv = patch_argv(context.turn)
     environment = command_environment(context.session, settings.workspace)
     return _judged(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from codex_api.approvals import approval_id
@@ -12,7 +13,7 @@ from codex_api.names import call_id
 from codex_api.rows import Classification, ToolCallPayload
 from codex_worker.tools import outcomes
 from codex_worker.tools.call_context import CallContext
-from codex_worker.tools.catalogue import APPLY_PATCH, PARALLEL
+from codex_worker.tools.catalogue import APPLY_PATCH, PARALLEL, REQUEST_USER_INPUT
 from codex_worker.tools.display import escape_for_display
 from codex_worker.tools.exec_command import BadArguments
 from codex_worker.tools.output import call_output
@@ -21,6 +22,9 @@ from codex_worker.tools.preparations import FUNCTIONS, CannotRun
 FUNCTION_CALL = "function_call"
 CUSTOM_CALL = "custom_tool_call"
 MAX_NAME_CHARACTERS = 128
+JUDGING_SECONDS = 0.25
+"""Of processor time for all calls of a reply together."""
+LARGE_REPLY_CHARACTERS = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ def prepare_reply(items: Iterable[dict[str, Any]], context: CallContext) -> list
 
     Raises KeyError for a call without name or call_id, which the Responses client refuses before.
     """
+    context = replace(context, judging_ends=time.thread_time() + JUDGING_SECONDS)
     prepared: list[PreparedCall] = []
     seen: set[str] = set()
     asked = context.asked_before
@@ -47,6 +52,12 @@ def prepare_reply(items: Iterable[dict[str, Any]], context: CallContext) -> list
         asked += call.payload.classification is Classification.ASK
         prepared.append(call)
     return prepared
+
+
+def is_costly_to_judge(items: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether the calls of a reply are so large that an event loop should not wait for their judgement."""
+    sizes = (len(str(item.get(field) or "")) for item in items for field in ("name", "arguments", "input"))
+    return sum(sizes) > LARGE_REPLY_CHARACTERS
 
 
 def prepare_call(
@@ -81,7 +92,8 @@ def prepare_call(
         # Nobody could approve it, and the turn would wait for nothing.
         kept = {"tool", "serial", "preview", "truncated", "justification"}
         shown = base.model_copy(update=call.model_dump(include=kept))
-        text = outcomes.too_long_to_approve(context.settings.preview_bytes)
+        too_long = outcomes.too_long_to_ask if call.tool == REQUEST_USER_INPUT else outcomes.too_long_to_approve
+        text = too_long(context.settings.preview_bytes)
         return _never_runs(shown, Classification.FORBIDDEN, text)
     return PreparedCall(_with_approval(call, context, asked_before + 1))
 

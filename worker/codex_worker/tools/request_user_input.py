@@ -36,14 +36,14 @@ def shown_questions(arguments: RequestUserInputArguments) -> str:
 def answers_text(arguments: dict[str, Any], words: str) -> str:
     """Return what the model reads: each question's id with its answers.
 
-    The words are split at semicolons where that gives an answer for each question; else they all answer the first.
+    The words are split at semicolons where that gives an answer for each question; else they all answer each of them.
     """
     ids = [str(question["id"]) for question in arguments["questions"]]
     parts = [part.strip() for part in words.split(SEPARATOR)]
     if len(ids) == 1 or len(parts) != len(ids):
-        parts = [words.strip()]
-    answers = {identity: {"answers": [part] if part else []} for identity, part in zip(ids, parts, strict=False)}
-    return json.dumps({"answers": {identity: {"answers": []} for identity in ids} | answers}, ensure_ascii=False)
+        parts = [words.strip()] * len(ids)
+    answers = {identity: {"answers": [part] if part else []} for identity, part in zip(ids, parts, strict=True)}
+    return json.dumps({"answers": answers}, ensure_ascii=False)
 
 
 def _shown(question: Question) -> str:

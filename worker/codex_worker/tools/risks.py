@@ -5,33 +5,48 @@ Files named by a dot steer programs (git, editors, shells, CI), so that a write 
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 
 from codex_worker.tools.seen_commands import SeenCommand, program, seen_commands
-from codex_worker.tools.shell_syntax import TooCostly
+from codex_worker.tools.shell_syntax import TooCostly, require_time
+from codex_worker.tools.written_paths import goes_to, written_paths
 
 _SHORT_FORCE = re.compile(r"-[A-Za-z]*f")
-_WRITE_ALL_OPERANDS = frozenset({
-    "touch", "mkdir", "rmdir", "rm", "mv", "ln", "tee", "truncate", "chmod", "chown",
-})  # fmt: skip
-_WRITE_LAST_OPERAND = frozenset({"cp", "install", "rsync"})
+MAX_DIRECTORIES = 64
 
 
-def asks_on_request(script: str, directory: str, workspace: str) -> bool:
+def asks_on_request(script: str, directory: str, workspace: str, ends: float = math.inf) -> bool:
     """Tell whether a script holds a forced delete, or plainly writes to ``.git`` or a dotfile.
 
-    Args are the absolute directory the script starts in, and the session's workspace.
+    Args are the absolute directory the script starts in, the session's workspace, and when judging has to end, in
+    this thread's processor time. What is too costly to judge asks.
     """
+    # Any of these may be where a command runs: a branch or a subshell may not have gone where the script goes.
+    directories = [directory]
     try:
-        return any(_is_risky(command, directory, workspace) for command in seen_commands(script))
+        for command in seen_commands(script, ends):
+            if _is_risky(command, directories, workspace, ends):
+                return True
+            if (target := goes_to(command.words)) is not None:
+                directories.append(_absolute(target, directories[-1]))
+            if len(directories) > MAX_DIRECTORIES:
+                return True
     except TooCostly:
         return True
+    return False
 
 
-def _is_risky(command: SeenCommand, directory: str, workspace: str) -> bool:
-    written = (command.writes_to,) if command.writes_to is not None else _written_by(command.words)
-    return deletes_by_force(command.words) or any(names_dotfile(path, directory, workspace) for path in written)
+def _is_risky(command: SeenCommand, directories: list[str], workspace: str, ends: float) -> bool:
+    if deletes_by_force(command.words):
+        return True
+    written = written_paths(command.words) if command.writes_to is None else [command.writes_to]
+    for path in written:
+        require_time(ends)
+        if any(names_dotfile(path, directory, workspace) for directory in directories):
+            return True
+    return False
 
 
 def deletes_by_force(words: tuple[str, ...]) -> bool:
@@ -60,22 +75,9 @@ def names_dotfile(path: str, directory: str, workspace: str) -> bool:
 
 
 def _is_force(word: str) -> bool:
+    if word.startswith("-") and re.search("[{$`]", word):
+        return True  # what it becomes cannot be read
     return bool(_SHORT_FORCE.match(word)) or (len(word) > 2 and "--force".startswith(word))
-
-
-def _written_by(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the operands that a plain command writes to."""
-    if not words:
-        return ()
-    name = program(words[0])
-    operands = tuple(word for word in words[1:] if not word.startswith("-"))
-    if name in _WRITE_ALL_OPERANDS:
-        return operands
-    if name in _WRITE_LAST_OPERAND:
-        return operands[-1:]
-    if name == "sed" and any(word.startswith(("-i", "--in-place")) for word in words[1:]):
-        return operands
-    return ()
 
 
 def _absolute(path: str, directory: str) -> str:

@@ -7,6 +7,7 @@ cannot tell for certain is asked.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -42,15 +43,15 @@ class NotKnownSafe(Exception):
     """Somebody has to be asked; the message says what made it so."""
 
 
-def safe_argv(script: str, shell: str | None = None) -> list[str]:
+def safe_argv(script: str, shell: str | None = None, ends: float = math.inf) -> list[str]:
     """Return how the script runs without asking: the command itself, or a shell where several are joined.
 
-    Raises NotKnownSafe.
+    ``ends`` is when judging has to end, in this thread's processor time. Raises NotKnownSafe.
     """
     if shell is not None and shell not in KNOWN_SHELLS:
         raise NotKnownSafe("another shell is named")
     try:
-        commands = parse_plain_commands(script)
+        commands = parse_plain_commands(script, ends)
     except NotPlain as error:
         raise NotKnownSafe(f"the script holds {error}") from error
     hardened = [PlainCommand(_judged(command.words), command.operator) for command in commands]

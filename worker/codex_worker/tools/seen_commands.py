@@ -5,18 +5,36 @@ For judgements that rather ask once too often; what must be certain is judged by
 
 from __future__ import annotations
 
+import math
 import posixpath
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tree_sitter import Node
 
-from codex_worker.tools.shell_syntax import NotPlain, TooCostly, decode_word, node_text, parse_tree
+from codex_worker.tools.shell_syntax import (
+    NotPlain,
+    TooCostly,
+    decode_ansi_c,
+    decode_word,
+    node_text,
+    parse_tree,
+    require_time,
+)
 
 MAX_DEPTH = 8  # scripts within scripts
 MAX_BYTES = 256 * 1024  # of all scripts together: words that nest would be read again and again
 
-_TAKES_A_SCRIPT = frozenset({"sh", "bash", "zsh", "dash", "ksh", "eval", "trap"})
+_SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ash", "ksh", "fish"})
+_TAKES_A_SCRIPT = _SHELLS | {"eval", "trap", "su", "watch"}
+_NO_WORD = frozenset({"variable_assignment", "file_redirect", "herestring_redirect"})
+# A word without any of these could only be a command without operands.
+_SYNTAX = re.compile(r"[ \t\n;&|<>()`{}]")
+_GLUED_SCRIPT = re.compile(r"-[a-z]*?c(.+)", re.DOTALL)
+_ANSI_C = re.compile(r"\$'((?:[^'\\]|\\.)*)'", re.DOTALL)
+_SPLIT_STRING = re.compile(r"(?:-[a-zA-Z]*?S|--s[a-z-]*=?)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -27,10 +45,11 @@ class SeenCommand:
     """Target of a redirection; such an entry has no words."""
 
 
-def seen_commands(script: str) -> Iterator[SeenCommand]:
-    """Yield the commands and redirections of a script and of the scripts it gives to shells, ``eval`` and ``trap``.
+def seen_commands(script: str, ends: float = math.inf) -> Iterator[SeenCommand]:
+    """Yield the commands and redirections of a script in its order, then those of the scripts it gives to others.
 
-    Raises TooCostly.
+    ``ends`` is when judging has to end, in this thread's processor time. Raises TooCostly, also where scripts nest
+    deeper than anybody looks.
     """
     pending = [(script, 0)]
     met = {script}
@@ -38,11 +57,11 @@ def seen_commands(script: str) -> Iterator[SeenCommand]:
     while pending:
         text, depth = pending.pop()
         size += len(text)
-        if size > MAX_BYTES:
-            raise TooCostly(f"more than {MAX_BYTES} bytes of scripts within scripts")
-        for command in _commands(text):
+        if size > MAX_BYTES or depth > MAX_DEPTH:
+            raise TooCostly("too much of scripts within scripts")
+        for command in _commands(text, ends):
             yield command
-            inner = [] if depth == MAX_DEPTH else [word for word in _scripts(command.words) if word not in met]
+            inner = [word for word in _scripts(command.words) if word not in met]
             met.update(inner)
             pending += [(word, depth + 1) for word in inner]
 
@@ -53,26 +72,43 @@ def program(word: str) -> str:
 
 
 def _scripts(words: tuple[str, ...]) -> list[str]:
+    """Return what the command would run as a script, or might."""
+    split, env = "", False
     for position, word in enumerate(words):
-        if program(word) in _TAKES_A_SCRIPT:
-            return [inner for inner in words[position + 1 :] if any(blank in inner for blank in " \t\n")]
-    return []
+        name = program(word)
+        if name == "eval":
+            return [" ".join(words[position + 1 :])]
+        if name == "env" and not env:
+            env = True
+            split = _split_string(words[position + 1 :])
+        if name in _TAKES_A_SCRIPT:
+            following = words[position + 1 :]
+            glued = [match[1] for inner in following if (match := _GLUED_SCRIPT.fullmatch(inner))]
+            return [inner for inner in (split, *following, *glued) if _SYNTAX.search(inner)]
+    return [split] if split else []
 
 
-def _commands(script: str) -> Iterator[SeenCommand]:
+def _split_string(arguments: tuple[str, ...]) -> str:
+    """Return the command line that ``env -S`` makes of its arguments; empty without that option."""
+    for position, word in enumerate(arguments):
+        if match := _SPLIT_STRING.fullmatch(word):
+            text, *rest = (match[1], *arguments[position + 1 :]) if match[1] else arguments[position + 1 :] or ("",)
+            return f"{text} {shlex.join(rest)}"
+    return ""
+
+
+def _commands(script: str, ends: float) -> Iterator[SeenCommand]:
     source = script.encode(errors="replace")
-    pending = [parse_tree(source)]
+    pending = [parse_tree(source, ends)]
     while pending:
+        require_time(ends)
         node = pending.pop()
-        pending.extend(reversed(node.children))
+        children = node.children
+        pending.extend(reversed(children))
         if node.type == "command":
-            words = [
-                _word(source, child)
-                for child in node.children
-                if child.is_named and child.type != "variable_assignment"
-            ]
+            words = [_word(source, child) for child in children if child.is_named and child.type not in _NO_WORD]
             yield SeenCommand(tuple(words))
-        elif node.type == "file_redirect" and any(">" in child.type for child in node.children):
+        elif node.type == "file_redirect" and any(">" in child.type for child in children):
             target = node.child_by_field_name("destination")
             if target is not None:
                 yield SeenCommand((), _word(source, target))
@@ -81,6 +117,6 @@ def _commands(script: str) -> Iterator[SeenCommand]:
 def _word(source: bytes, node: Node) -> str:
     text = node_text(source, node)
     try:
-        return decode_word(text)
+        return decode_word(_ANSI_C.sub(lambda match: shlex.quote(decode_ansi_c(match[1])), text))
     except NotPlain:
         return text.strip("\"'")

@@ -6,6 +6,8 @@ text again, so a place where this parser and a shell would disagree cannot run a
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -34,6 +36,10 @@ _SPECIAL_UNQUOTED = {
     "$": "an expansion",
     "`": "a command substitution",
 }
+_ANSI_C_ESCAPE = re.compile(
+    r"\\(?:([0-7]{1,3})|(x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,8})|(.))", re.DOTALL
+)
+_ANSI_C_LETTERS = dict(zip("abeEfnrtv\\'\"?", "\a\b\x1b\x1b\f\n\r\t\v\\'\"?", strict=True))
 _CHUNK_BYTES = 64 * 1024
 _ASCII_ONLY = bytes(range(0x80)) + b"x" * 0x80
 _REASONS = {
@@ -89,16 +95,16 @@ class _Token:
     """Words of one command share a number."""
 
 
-def parse_plain_commands(script: str) -> tuple[PlainCommand, ...]:
-    """Return the script's commands in order; raises NotPlain."""
+def parse_plain_commands(script: str, ends: float = math.inf) -> tuple[PlainCommand, ...]:
+    """Return the script's commands in order; ``ends`` as of ``parse_tree``. Raises NotPlain."""
+    if len(script) > MAX_SCRIPT_BYTES or len(script.encode(errors="replace")) > MAX_SCRIPT_BYTES:
+        raise NotPlain(f"more than {MAX_SCRIPT_BYTES} bytes")
     deceptive = next((c for c in script if c not in "\t\n" and is_deceptive(c)), None)
     if deceptive is not None:
         raise NotPlain(f"the character U+{ord(deceptive):04X}, which does not show what it is")
     source = script.encode()
-    if len(source) > MAX_SCRIPT_BYTES:
-        raise NotPlain(f"more than {MAX_SCRIPT_BYTES} bytes")
     try:
-        root = parse_tree(source)
+        root = parse_tree(source, ends)
     except TooCostly as error:
         raise NotPlain("something too intricate") from error
     commands = _assemble(source, list(_tokens(source, root)))
@@ -113,14 +119,22 @@ def render(commands: Sequence[PlainCommand]) -> str:
     return " ".join(f"{shlex.join(command.words)} {command.operator}".rstrip() for command in commands)
 
 
-def parse_tree(source: bytes) -> Node:
+def require_time(ends: float) -> None:
+    """Raise TooCostly once this thread's processor time (``time.thread_time``) is past ``ends``."""
+    if time.thread_time() > ends:
+        raise TooCostly("no time is left to judge it")
+
+
+def parse_tree(source: bytes, ends: float = math.inf) -> Node:
     """Return the root of a script's syntax tree, which a script with errors has too; its nodes' text is masked.
 
     The grammar looks characters up in a table of 256 and crashes the process on others. To a shell each of them is
-    part of a word, as a letter is. Raises TooCostly: some nonsense takes the parser quadratic time.
+    part of a word, as a letter is. ``ends`` is when judging has to end, in this thread's processor time.
+    Raises TooCostly: some nonsense takes the parser quadratic time.
     """
+    require_time(ends)
     masked = source.translate(_ASCII_ONLY)
-    ends = time.thread_time() + PARSE_SECONDS
+    ends = min(ends, time.thread_time() + PARSE_SECONDS)
     try:
         # Bytes given as they are would be parsed without asking whether to go on.
         tree = Parser(_language()).parse(
@@ -128,7 +142,7 @@ def parse_tree(source: bytes) -> Node:
             progress_callback=lambda offset, has_error: time.thread_time() > ends,
         )
     except ValueError as error:
-        raise TooCostly(f"not parsed within {PARSE_SECONDS} s") from error
+        raise TooCostly("not parsed in time") from error
     return tree.root_node
 
 
@@ -250,6 +264,19 @@ def decode_word(source: str) -> str:
             pieces.append(character)
             position += 1
     return "".join(pieces)
+
+
+def decode_ansi_c(text: str) -> str:
+    r"""Return what a shell makes of the inside of ``$'…'``; escapes no shell knows stay as they are."""
+
+    def character(match: re.Match[str]) -> str:
+        octal, code, letter = match.groups()
+        if octal or code:
+            # Beyond Unicode there is nothing to name a file or an option by.
+            return chr(min(int(octal, 8) if octal else int(code[1:], 16), 0x10FFFF))
+        return _ANSI_C_LETTERS.get(letter, match[0])
+
+    return _ANSI_C_ESCAPE.sub(character, text)
 
 
 def _closing(source: str, opening: int) -> int:

@@ -12,6 +12,8 @@ from codex_worker.tools.exec_command import PathText, ToolArguments, default_for
 
 # Base64 adds a third, and the picture is part of every later request.
 MAX_IMAGE_BYTES = 3 * 1024 * 1024
+MAX_CONVERSATION_CHARACTERS = 8 * 1024 * 1024
+"""Of all images in a conversation as they are sent, since its last compaction."""
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
