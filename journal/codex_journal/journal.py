@@ -41,6 +41,7 @@ class Journal:
         self._board = HintBoard()
         self._channel = make_channel(backend, application, self._board)
         self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     @classmethod
     async def connect(
@@ -54,7 +55,8 @@ class Journal:
         return cls(make_backend(url, password=password, application=application, pool_size=pool_size), application)
 
     async def close(self) -> None:
-        """Finish what is under way, end all watchers, and close the connections."""
+        """Finish what is under way, end all watchers, and close the connections; what is asked later is refused."""
+        self._closed = True
         await asyncio.gather(*self._running, return_exceptions=True)
         self._board.close()
         await self._channel.close()
@@ -307,6 +309,10 @@ class Journal:
 
     async def _unbroken(self, work: Coroutine[object, object, T]) -> T:
         """Finish what was begun though the caller is cancelled: a connection cut in mid-statement is lost or locked."""
+        if self._closed:
+            # It would open a connection that nobody closes.
+            work.close()
+            raise JournalUnavailable("the journal was closed")
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

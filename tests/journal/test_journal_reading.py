@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import pytest
+
 from codex_api.rows import Delivery, RowKind
+from codex_journal.errors import JournalUnavailable
 from codex_journal.journal import Journal
 from codex_journal.testing import (
     admission_row,
@@ -113,3 +116,9 @@ async def test_reads_that_are_cancelled_cost_the_next_one_nothing(journal: Journ
         await asyncio.wait([reading])
     assert len(await journal.read("session-1")) == 2
     assert (await journal.append("session-1", "x", [event_row(1)])).inserted
+
+
+async def test_a_closed_journal_refuses_what_is_asked_of_it(journal: Journal) -> None:
+    await journal.close()
+    with pytest.raises(JournalUnavailable, match="closed"):
+        await journal.session("session-1")
