@@ -6,17 +6,18 @@ import asyncio
 import os
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
+import codex_sandbox
 from codex_sandbox.client import SandboxAddress, SandboxClient
 from codex_sandbox.testing import command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
 
 PATIENCE_SECONDS = 20
 # Holds the other end of the supervisor's standard input, and does nothing about signals.
@@ -59,8 +60,11 @@ async def supervisor(
 @pytest.fixture
 def confined(tmp_path: Path, bubblewrap: str) -> list[str]:
     """Return a bubblewrap that shows everything read-only but our folder and a /tmp of its own."""
+    # They may lie in /tmp themselves.
+    needed = {str(Path(codex_sandbox.__file__).parents[1]), sys.prefix}
     return [
         *(bubblewrap, "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"),
+        *(part for folder in sorted(needed) for part in ("--ro-bind", folder, folder)),
         *("--bind", str(tmp_path), str(tmp_path), "--unshare-pid", "--unshare-net", "--die-with-parent"),
     ]
 
