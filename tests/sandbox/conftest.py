@@ -87,6 +87,7 @@ def logged() -> Callable[[LocalSandbox, str], Awaitable[None]]:
 def bubblewrap() -> str:
     """Return the path of bwrap, installed where we may and it is missing."""
     if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
         subprocess.run(["apt-get", "install", "-y", "-q", "bubblewrap"], check=True, capture_output=True)
     found = shutil.which("bwrap")
     assert found is not None, "these tests need bubblewrap: install the package `bubblewrap`"

@@ -15,7 +15,8 @@ from codex_client.local.testing import Machine, local_machine
 def bubblewrap() -> str:
     """Install bubblewrap where it is missing."""
     if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "bubblewrap"], check=True, capture_output=True)
+        subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
+        subprocess.run(["apt-get", "install", "-y", "-q", "bubblewrap"], check=True, capture_output=True)
     program = shutil.which("bwrap")
     if program is None:
         pytest.fail("these tests need bubblewrap: apt install bubblewrap")
