@@ -129,14 +129,12 @@ class Transcript:
 
         It is what the provider last counted, and an estimate of what came since; all is estimated after a compaction.
         """
-        (turn, step), counted = self._counted
-        start: Position = (turn, step, POSITION_OUTPUT, 0)
-        if self._compacted and self._compacted[0] > start:
-            start, counted = self._compacted[0], 0
-        later = [row.payload["item"] for row in self._rows_after(start)]
+        counted = self.counted_tokens
         if not counted:
-            later = self.items()
-        return counted + sum(map(item_tokens, later)), counted > 0
+            return sum(map(item_tokens, self.items())), False
+        (turn, step), _ = self._counted
+        later = self._rows_after((turn, step, POSITION_OUTPUT, 0))
+        return counted + sum(item_tokens(row.payload["item"]) for row in later), True
 
     def _rows_since_compaction(self) -> list[Row]:
         return self._rows_after(self._compacted[0] if self._compacted else None)
