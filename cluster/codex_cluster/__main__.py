@@ -17,12 +17,15 @@ from codex_cluster.errors import ClusterError
 from codex_cluster.host_provider import HostProvider
 from codex_cluster.kind import DEFAULT_NODE_IMAGE, NODE_IMAGES, Kind
 from codex_cluster.layout import REPOSITORY, Layout, cache_directory
+from codex_cluster.node_process import until
 from codex_cluster.preflight import Machine
 from codex_cluster.progress import Progress
 from codex_cluster.provider import Provider
 
 FAILED_STATUS = 1
 INTERRUPTED_STATUS = 130
+SETTLE_SECONDS = 15.0
+"""A kubelet that begins anew calls running pods unready for some seconds."""
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -81,9 +84,9 @@ class Tool:
         if name is None:
             raise ClusterError("there is no cluster to load images into: run `make up` first")
         provider = self._provider(name, self._machine())
-        problems = provider.problems()
-        if problems:
-            raise ClusterError(f"the cluster is not healthy ({'; '.join(problems)}): run `make up` first")
+        if not until(lambda: not provider.problems(), SETTLE_SECONDS):
+            problems = "; ".join(provider.problems())
+            raise ClusterError(f"the cluster is not healthy ({problems}): run `make up` first")
         for target, image in provider.load_images(context).items():
             self._progress.say(f"{target}: {image}")
 

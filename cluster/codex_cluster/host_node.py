@@ -16,6 +16,7 @@ from codex_cluster import (
     host_settings,
     image_archive,
     node_files,
+    node_health,
     node_plan,
     policy_plugin,
 )
@@ -132,13 +133,12 @@ class HostNode:
 
     def _unready_objects(self) -> list[str]:
         node = json.loads(commands.output(self.kubectl_command("get", "node", self._layout.name, "-o=json")))
-        conditions = {entry["type"]: entry["status"] for entry in node.get("status", {}).get("conditions", [])}
-        if conditions.get("Ready") != "True":
-            return ["the node is not Ready"]
-        dns = self.kubectl_command("-n=kube-system", "get", "deployment", "coredns", "--ignore-not-found", "-o=json")
-        found = commands.output(dns)
-        ready = bool(found) and json.loads(found)["status"].get("readyReplicas", 0) > 0
-        return [] if ready else ["cluster DNS is not ready"]
+        pods = json.loads(commands.output(self.kubectl_command("get", "pods", "--all-namespaces", "-o=json")))
+        try:
+            kubelet_started = (self._layout.run / "running" / "kubelet").stat().st_mtime
+        except FileNotFoundError:
+            return ["kubelet does not run"]
+        return node_health.problems(node, pods["items"], node_files.written_at(self._node), kubelet_started)
 
     def _is_current(self) -> bool:
         """Whether the node runs from exactly the files that would be written now."""

@@ -29,6 +29,11 @@ def are_current(node: Node) -> bool:
     return stamp.exists() and stamp.read_text() == _digest(_rendered(node))
 
 
+def written_at(node: Node) -> float:
+    """When the files of the running node were written, which is just before each of its starts; epoch seconds."""
+    return _stamp(node).stat().st_mtime
+
+
 def write(node: Node) -> None:
     """Write all files; certificates and kubeconfigs only where they are missing."""
     rendered = _rendered(node)

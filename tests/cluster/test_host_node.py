@@ -218,6 +218,8 @@ def test_after_losing_all_processes_up_brings_the_old_objects_back(node: NodeUnd
     for pid in _first_processes(node):
         os.kill(pid, signal.SIGKILL)
     assert "its old data" in node.up()
+    # What the API server kept says Ready and running, too early: what is healthy must stay so.
+    assert [node.tool("status").stdout for _ in range(5)] == [f"cluster {node.layout.name}: healthy\n"] * 5
     node.kubectl("get", "configmap", "kept")
 
 
