@@ -12,14 +12,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.peer import PeerActivities, TranscriptInHistory
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from codex_api.rows import SandboxAddressPayload, SessionSettings
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_journal.testing import PostgresServer, migrated_database, sqlite_journal
 from codex_sandbox.testing import LocalSandbox
@@ -39,11 +38,6 @@ class Measured:
     events: float
     history_bytes: float
     """All per step."""
-
-
-def command() -> dict[str, Any]:
-    arguments = {"cmd": f"seq {OUTPUT_LINES}", "login": False}
-    return {"calls": [{"name": "exec_command", "arguments": arguments}]}
 
 
 def measured(name: str, wall: float, cpu: float, history: WorkflowHistory) -> Measured:
@@ -113,7 +107,7 @@ async def postgresql_journal() -> AsyncIterator[Journal]:
 
 
 async def main() -> None:
-    replies = [*[command() for _ in range(STEPS)], {"text": "Done."}]
+    replies = [*[shell(f"seq {OUTPUT_LINES}") for _ in range(STEPS)], {"text": "Done."}]
     async with AsyncExitStack() as stack:
         client = (await stack.enter_async_context(temporal_dev_server())).client
         model = await stack.enter_async_context(ScriptedModel(replies=replies))
@@ -127,4 +121,5 @@ async def main() -> None:
         show(rows)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
-import sysconfig
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_client.model_server.testing import ScriptedModel
+from codex_worker.testing import installed_program
 
 MODEL = "gpt-5.4"
 KEY = "sk-scripted"
@@ -55,15 +55,16 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Agent:
+class Agent(ABC):
     """A program that works on a prompt in a folder, with a home of its own and no other settings than these."""
 
     name: str
     home: Path
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @abstractmethod
     def command(self, workspace: Path, prompt: str, base_url: str) -> list[str]:
-        raise NotImplementedError
+        """Return the command line that works on the prompt in a folder."""
 
     async def run(
         self, workspace: Path, prompt: str, base_url: str, *, patience_seconds: float = PATIENCE_SECONDS
@@ -119,7 +120,7 @@ class CodexCli(Agent):
         settings = ["model_provider=scripted", f"model_providers.scripted={provider}", *self.settings]
         options = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "-m", MODEL]
         return [
-            program("codex"),
+            installed_program("codex"),
             "exec",
             *options,
             *(part for setting in settings for part in ("-c", setting)),
@@ -138,19 +139,11 @@ class OurCommand(Agent):
 
     def command(self, workspace: Path, prompt: str, base_url: str) -> list[str]:
         options = ["--json", "--sandbox", "none", "--approval-policy", "never", "--model", MODEL, *self.options]
-        return [program("codex-temporal"), "run", *options, "--cd", str(workspace), prompt]
+        return [installed_program("codex-temporal"), "run", *options, "--cd", str(workspace), prompt]
 
     def variables(self, base_url: str) -> dict[str, str]:
         state = {"OPENAI_BASE_URL": base_url, "XDG_STATE_HOME": str(self.home / "state")}
         return {**super().variables(base_url), **state}
-
-
-def program(name: str) -> str:
-    """Return the path of a program of this environment; raises RuntimeError where it is not installed."""
-    path = shutil.which(name, path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}")
-    if path is None:
-        raise RuntimeError(f"{name} is missing: install the development dependencies (make install)")
-    return path
 
 
 @contextmanager

@@ -114,4 +114,5 @@ def main() -> None:
         sys.stdout.write(f"{what:48} {middle:9.0f} {max(values):11.0f} {middle / (base * 1000):9.1f}\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.agents import Agent, CodexCli, OurCommand, homes, program
+from bench.agents import Agent, CodexCli, OurCommand, homes
 
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
+from codex_worker.testing import installed_program
 
 REPETITIONS = 5
 CALLS = (0, 1, 10)
@@ -38,8 +39,7 @@ class Median:
 
 async def timed(agent: Agent, model: ScriptedModel, calls: int) -> Timing:
     """Time one run with so many commands one after the other; the model answers without delay."""
-    command = {"calls": [{"name": "exec_command", "arguments": {"cmd": "true", "login": False}}]}
-    model.script(replies=[*([command] * calls), {"text": "Done."}])
+    model.script(replies=[*([shell("true")] * calls), {"text": "Done."}])
     model.server.requests.clear()
     with tempfile.TemporaryDirectory(dir=agent.home) as folder:
         finished = await agent.run(Path(folder), "Go.", model.base_url)
@@ -52,7 +52,7 @@ async def timed(agent: Agent, model: ScriptedModel, calls: int) -> Timing:
 async def running_worker(agent: OurCommand, base_url: str) -> AsyncIterator[None]:
     """Keep `codex-temporal worker` running, as somebody does who starts many sessions."""
     process = await asyncio.create_subprocess_exec(
-        program("codex-temporal"),
+        installed_program("codex-temporal"),
         "worker",
         env=agent.variables(base_url),
         stdout=asyncio.subprocess.DEVNULL,

@@ -152,7 +152,7 @@ class PendingApproval(ApiModel):
     kind: str
     """Exec, WriteStdin, Patch or Question."""
     command: str
-    """The whole command up to 2 KiB, control and bidirectional characters escaped."""
+    """The whole command up to 2 KiB, line breaks as ⏎, control and bidirectional characters as ⟨U+202E⟩."""
     directory: str
     justification: str | None = None
     """Why the model wants it, in its own words."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from codex_api.approvals import Decision, DecisionKind, InvalidDecision, approval_annotations, parse_decision
 from codex_api.rows import RowKind
+from codex_api.tools import REQUEST_USER_INPUT
 from codex_journal.rows import Row
-from codex_operator.call_notes import QUESTION_TOOL
 from codex_operator.display import one_line
 from codex_operator.observations import Notice
 
@@ -52,7 +52,7 @@ def read_book(rows: Iterable[Row]) -> ApprovalBook:
             approval_id = given[row.payload.get("call_id", "")] = row.payload.get("approval_id", "")
             if row.payload.get("truncated"):
                 truncated.add(approval_id)
-            if row.payload.get("tool") == QUESTION_TOOL:
+            if row.payload.get("tool") == REQUEST_USER_INPUT:
                 questions.add(approval_id)
         elif row.kind is RowKind.EVENT and row.payload.get("type") == "ExecApprovalRequest":
             approval_id = row.payload["approval_id"]

@@ -9,15 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from codex_api.rows import FileChange, ToolCallPayload
+from codex_api.tools import APPLY_PATCH, REQUEST_USER_INPUT, UPDATE_PLAN, WRITE_STDIN
 from codex_operator.display import one_line
 
-WRITE_TOOL = "write_stdin"
-PATCH_TOOL = "apply_patch"
-PLAN_TOOL = "update_plan"
-QUESTION_TOOL = "request_user_input"
-
-EXEC, WRITE_STDIN, PATCH, QUESTION = "Exec", "WriteStdin", "Patch", "Question"
-KINDS = {WRITE_TOOL: WRITE_STDIN, PATCH_TOOL: PATCH, QUESTION_TOOL: QUESTION}
+KIND_QUESTION = "Question"
+KINDS = {WRITE_STDIN: "WriteStdin", APPLY_PATCH: "Patch", REQUEST_USER_INPUT: KIND_QUESTION}
+KIND_OF_OTHERS = "Exec"
 
 COMMAND_BYTES = 120
 JUSTIFICATION_BYTES = 512
@@ -47,7 +44,7 @@ class CallNote:
     @property
     def kind(self) -> str:
         """What an approval of it is about."""
-        return KINDS.get(self.tool, EXEC)
+        return KINDS.get(self.tool, KIND_OF_OTHERS)
 
 
 class _Lenient(BaseModel):
@@ -78,14 +75,14 @@ def note_of(call: ToolCallPayload) -> CallNote:
 
 
 def _question_count(call: ToolCallPayload) -> int:
-    questions = call.arguments.get("questions") if call.tool == QUESTION_TOOL else None
+    questions = call.arguments.get("questions") if call.tool == REQUEST_USER_INPUT else None
     return max(1, len(questions)) if isinstance(questions, list) else 1
 
 
 def _title(call: ToolCallPayload) -> str:
-    if call.tool == PATCH_TOOL and (files := _patched_files(call.preview)):
+    if call.tool == APPLY_PATCH and (files := _patched_files(call.preview)):
         return f"patch {files}"
-    if call.tool == PLAN_TOOL and (plan := _plan(call.arguments)):
+    if call.tool == UPDATE_PLAN and (plan := _plan(call.arguments)):
         return plan
     return call.preview or call.tool
 

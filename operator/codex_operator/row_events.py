@@ -28,17 +28,9 @@ from codex_api.rows import (
     ToolResultPayload,
 )
 from codex_api.session import EventStatus
+from codex_api.tools import APPLY_PATCH, EXEC_COMMAND, REQUEST_USER_INPUT, UPDATE_PLAN, WRITE_STDIN
 from codex_journal.rows import Row
-from codex_operator.call_notes import (
-    COMMAND_BYTES,
-    PATCH_TOOL,
-    PLAN_TOOL,
-    QUESTION,
-    QUESTION_TOOL,
-    WRITE_TOOL,
-    CallNote,
-    changed_files,
-)
+from codex_operator.call_notes import COMMAND_BYTES, KIND_QUESTION, CallNote, changed_files
 from codex_operator.display import duration, one_line
 from codex_operator.turn_diff import summarize_diff
 
@@ -63,7 +55,7 @@ CLOSED = {
 COMMAND_EVENTS = ("ExecCommandBegin", "ExecCommandEnd")
 PATCH_EVENTS = ("PatchApplyBegin", "PatchApplyEnd")
 OTHER_EVENTS = ("ToolCallBegin", "ToolCallEnd")
-COMMAND_TOOLS = frozenset({"exec_command", WRITE_TOOL})
+COMMAND_TOOLS = frozenset({EXEC_COMMAND, WRITE_STDIN})
 # What a person decided about a question is an event of its own.
 DECIDED_OUTCOMES = frozenset({"answered", "denied", "expired"})
 
@@ -76,7 +68,7 @@ def _command(calls: Calls, call_id: str) -> str:
 def _begin_and_end(note: CallNote | None) -> tuple[str, str]:
     if note is None or note.tool in COMMAND_TOOLS:
         return COMMAND_EVENTS
-    return PATCH_EVENTS if note.tool == PATCH_TOOL else OTHER_EVENTS
+    return PATCH_EVENTS if note.tool == APPLY_PATCH else OTHER_EVENTS
 
 
 def asked_call(event: ExecApprovalRequest, calls: Calls) -> CallNote | None:
@@ -90,7 +82,7 @@ def asked_call(event: ExecApprovalRequest, calls: Calls) -> CallNote | None:
 
 def _decided(event: ApprovalDecided, calls: Calls) -> str:
     note = calls.get(event.call_id)
-    answered = event.decision is DecisionKind.ANSWER and note is not None and note.kind == QUESTION
+    answered = event.decision is DecisionKind.ANSWER and note is not None and note.kind == KIND_QUESTION
     decided = "answered" if answered else DECIDED[event.decision]
     who = f" by {event.decided_by}" if event.decided_by else ""
     why = f" ({one_line(event.reason, COMMAND_BYTES)})" if event.reason else ""
@@ -125,11 +117,11 @@ def _result(row: Row, calls: Calls) -> tuple[str, str] | None:
     result = ToolResultPayload.model_validate(row.payload)
     note, command = calls.get(result.call_id), _command(calls, result.call_id)
     _, kind = _begin_and_end(note)
-    if note is not None and note.tool == QUESTION_TOOL and result.outcome in DECIDED_OUTCOMES:
+    if note is not None and note.tool == REQUEST_USER_INPUT and result.outcome in DECIDED_OUTCOMES:
         return None
     if result.outcome not in ("completed", "answered"):
         return kind, f"{result.outcome}: {command}"
-    if note is not None and note.tool == PLAN_TOOL:
+    if note is not None and note.tool == UPDATE_PLAN:
         return "PlanUpdate", command
     if result.process is not None and result.exit_code is None:
         return kind, f"still running as process {result.process}: {command}"

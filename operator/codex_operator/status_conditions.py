@@ -10,7 +10,7 @@ from typing import Any
 from codex_api import conditions
 from codex_api.names import APPROVAL_PREFIX
 from codex_api.session import Condition, NetworkMode, Phase
-from codex_operator.call_notes import QUESTION
+from codex_operator.call_notes import KIND_QUESTION
 from codex_operator.display import paragraph
 from codex_operator.observations import Observation
 from codex_operator.session_view import SessionView
@@ -125,7 +125,7 @@ def _approval_message(view: SessionView, name: str) -> str:
     first, others = view.pending[0], len(view.pending) - 1
     more = f" ({others} more wait)" if others else ""
     annotate = f"kubectl annotate cxs/{name} {APPROVAL_PREFIX}{first.id}"
-    if first.kind == QUESTION:
+    if first.kind == KIND_QUESTION:
         return f"the agent has {_question(view, first.id, annotate)}{more}"
     decision = "deny" if first.truncated else "approve"
     return f"decide with: {annotate}={decision}{more}"

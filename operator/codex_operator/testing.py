@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from codex_api.names import API_VERSION, APPROVAL_PREFIX, APPROVED_BY_PREFIX, KIND, LABEL_SESSION_UID
+from codex_api.rows import Classification, RowKind, ToolCallPayload
 from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
 from codex_operator import resource_paths
 from codex_operator.assembly import assemble, run_operator
 from codex_operator.cluster_api import MERGE_PATCH, ClusterApi, Manifest, NotFound, load_configuration
@@ -25,6 +27,7 @@ from codex_operator.workflows import Workflows, connect
 
 PATIENCE_SECONDS = 20.0
 LOOK_AGAIN_SECONDS = 0.02
+APPROVAL_ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
 
 T = TypeVar("T")
 
@@ -202,6 +205,41 @@ def _write_files(directory: Path, encoded: Mapping[str, str]) -> None:
 async def cluster_user(kubeconfig: Path, namespace: str) -> ClusterUser:
     """Connect; the caller closes ``api``."""
     return ClusterUser(ClusterApi(await load_configuration(kubeconfig)), namespace)
+
+
+async def ask(journal: Journal, uid: str, approval_id: str = APPROVAL_ID, **call_fields: Any) -> None:
+    """Journal what a worker journals when a command needs a decision."""
+    call = ToolCallPayload(
+        **{"tool": "exec_command", "preview": "make test", **call_fields},
+        call_id=f"call/{approval_id}",
+        provider_call_id="x",
+        index=0,
+        classification=Classification.ASK,
+        approval_id=approval_id,
+    )
+    event = {
+        "type": "ExecApprovalRequest",
+        "turn": 1,
+        "approval_id": approval_id,
+        "call_id": call.call_id,
+        "request_time": "2026-01-02T03:04:05Z",
+        "expiration_time": "2026-01-02T04:04:05Z",
+    }
+    rows = [NewRow(RowKind.TOOL_CALL, call.model_dump(mode="json"), 1, 1), NewRow(RowKind.EVENT, event, 1)]
+    await journal.append(uid, f"approval/{approval_id}/requested", rows)
+
+
+async def acknowledge(journal: Journal, uid: str, approval_id: str = APPROVAL_ID) -> None:
+    """Journal what the workflow journals once it knows of a decision."""
+    event = {
+        "type": "ApprovalDecided",
+        "turn": 1,
+        "approval_id": approval_id,
+        "call_id": f"call/{approval_id}",
+        "decision": "approve",
+        "decided_by": "alice",
+    }
+    await journal.append(uid, f"approval/{approval_id}/decided", [NewRow(RowKind.EVENT, event, 1)])
 
 
 class Cable:

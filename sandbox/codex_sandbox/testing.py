@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -62,6 +63,17 @@ def characters(
     return WriteCharacters(
         call_id, client.hello.boot_id, write_digest(process, text), process, text, yield_time_ms=yield_time_ms
     )
+
+
+def installed_bubblewrap() -> str:
+    """Return the path of bwrap, installed where we may. Raises RuntimeError where it stays missing."""
+    if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
+        subprocess.run(["apt-get", "install", "-y", "-q", "bubblewrap"], check=True, capture_output=True)
+    program = shutil.which("bwrap")
+    if program is None:
+        raise RuntimeError("these tests need bubblewrap: apt install bubblewrap")
+    return program
 
 
 class TestingAuthority:

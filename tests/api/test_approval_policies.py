@@ -55,7 +55,7 @@ def test_a_user_without_the_verb_may_not_approve_and_learns_what_is_missing(clus
 
 def test_the_owner_of_a_session_has_no_right_to_approve_it_by_that(cluster: Any) -> None:
     name = cluster.session(ID, user="bob")
-    cluster.refused(*annotate(name, f"{KEY}=deny"), user="bob")
+    assert "user bob may not approve" in cluster.refused(*annotate(name, f"{KEY}=deny"), user="bob")
 
 
 def test_no_service_account_approves_whatever_its_rights(cluster: Any) -> None:
@@ -171,7 +171,9 @@ def test_a_pending_id_anywhere_but_behind_the_right_prefix_is_refused(cluster: A
 
 
 def test_a_note_about_what_is_decided_already_is_nobodys_business(cluster: Any) -> None:
-    cluster.kubectl(*annotate(cluster.session(OTHER), f"note.example.com/{ID}=alice was right"), user="bob")
+    name, note = cluster.session(OTHER), f"note.example.com/{ID}"
+    cluster.kubectl(*annotate(name, f"{note}=alice was right"), user="bob")
+    assert cluster.annotations(name) == {note: "alice was right"}
 
 
 def test_a_note_that_was_there_before_its_id_was_pending_stays_and_can_go(
@@ -183,7 +185,9 @@ def test_a_note_that_was_there_before_its_id_was_pending_stays_and_can_go(
     cluster.report(name, [pending_approval(ID)])
     cluster.kubectl(*annotate(name, "--overwrite", f"{note}=y"), user="bob")
     cluster.kubectl(*annotate(name, f"{KEY}=approve"), user="alice")
+    assert cluster.annotations(name) == {note: "y", KEY: "approve", STAMP: "alice"}
     cluster.kubectl(*annotate(name, f"{note}-"), user="bob")
+    assert cluster.annotations(name) == {KEY: "approve", STAMP: "alice"}
 
 
 def test_a_thousand_annotations_of_others_are_judged_within_the_api_servers_budget(cluster: Any) -> None:
@@ -204,6 +208,7 @@ def test_a_thousand_annotations_of_others_are_judged_within_the_api_servers_budg
 def test_other_peoples_keys_about_approving_are_left_alone(cluster: Any, key: str) -> None:
     name = cluster.session(ID)
     cluster.kubectl(*annotate(name, f"{key}=yes"), user="bob")
+    assert cluster.annotations(name) == {key: "yes"}
 
 
 def test_what_is_not_shown_whole_cannot_be_approved_but_denied(cluster: Any) -> None:
@@ -385,7 +390,10 @@ def test_other_annotations_and_labels_are_nobodys_business(cluster: Any) -> None
     name = cluster.session(ID)
     cluster.kubectl(*annotate(name, "team.example/owner=bob"), user="bob")
     cluster.kubectl("label", "cxs", name, "team=a", user="bob")
+    metadata = cluster.get(name)["metadata"]
+    assert (metadata["annotations"], metadata["labels"]) == ({"team.example/owner": "bob"}, {"team": "a"})
     cluster.kubectl(*annotate(name, "team.example/owner-"), user="bob")
+    assert cluster.annotations(name) == {}
 
 
 @pytest.mark.parametrize("count", [900, 991, 1000])

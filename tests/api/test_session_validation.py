@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from codex_api.session import SessionSpec
+from codex_api.session import ResourceAmounts, Resources, SessionSpec
 from codex_cluster.layout import REPOSITORY
 
 pytestmark = pytest.mark.apiserver
@@ -26,11 +27,14 @@ def test_a_session_that_nobody_has_looked_at_is_pending(cluster: Any) -> None:
     assert cluster.get(name)["status"] == {"phase": "Pending"}
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in (REPOSITORY / "examples").glob("*.yaml")))
-def test_every_example_is_accepted(cluster: Any, file: str) -> None:
-    path = REPOSITORY / "examples" / file
-    if yaml.safe_load(path.read_text()).get("kind") == "CodexSession":
-        cluster.kubectl("create", "--dry-run=server", "-f", str(path), user="carol")
+def example_sessions() -> list[Path]:
+    files = sorted((REPOSITORY / "examples").glob("*.yaml"))
+    return [file for file in files if yaml.safe_load(file.read_text()).get("kind") == "CodexSession"]
+
+
+@pytest.mark.parametrize("file", example_sessions(), ids=lambda file: file.stem)
+def test_every_example_is_accepted(cluster: Any, file: Path) -> None:
+    assert "created (server dry run)" in cluster.kubectl("create", "--dry-run=server", "-f", str(file), user="carol")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,11 @@ def test_the_smallest_limit_of_money_is_accepted(cluster: Any) -> None:
 def test_a_quantity_may_be_written_as_a_number_or_as_text(cluster: Any) -> None:
     resources = {"requests": {"cpu": "250m"}, "limits": {"cpu": 2, "memory": "1Gi", "ephemeral-storage": "1e9"}}
     stored = cluster.get(cluster.session(sandbox={"resources": resources}))["spec"]
-    assert SessionSpec.model_validate(stored).sandbox.resources is not None
+    assert SessionSpec.model_validate(stored).sandbox.resources == Resources(
+        requests=ResourceAmounts(cpu="250m"),
+        # kubectl reads an unquoted 1e9 as a number.
+        limits=ResourceAmounts.model_validate({"cpu": "2", "memory": "1Gi", "ephemeral-storage": "1000000000"}),
+    )
 
 
 @pytest.mark.parametrize(

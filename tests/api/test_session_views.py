@@ -57,7 +57,8 @@ def test_sessions_are_found_by_short_name_category_and_phase(cluster: Any, waiti
 
 
 def test_waiting_for_a_condition_works(cluster: Any, waiting: str) -> None:
-    cluster.kubectl("wait", f"cxs/{waiting}", "--for=condition=Ready=False", "--timeout=10s", user="bob")
+    wait = ("wait", f"cxs/{waiting}", "--timeout=10s")
+    assert "condition met" in cluster.kubectl(*wait, "--for=condition=Ready=False", user="bob")
 
 
 def test_explain_has_words_for_every_field(cluster: Any) -> None:

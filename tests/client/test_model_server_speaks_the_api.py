@@ -88,7 +88,8 @@ async def test_the_response_is_complete_by_the_client_s_own_types(model: Scripte
     async with ClientSession() as session:
         body = {"model": "m", "input": "x", "tools": [TOOL], "reasoning": {"effort": "low"}, "instructions": "Be kind."}
         async with session.post(f"{model.base_url}/responses", json=body) as answer:
-            Response.model_validate(await answer.json(), strict=True)
+            response = Response.model_validate(await answer.json(), strict=True)
+    assert (response.output_text, response.status) == ("Let me look.", "completed")
 
 
 async def test_usage_grows_with_the_conversation_and_its_beginning_is_cached(client: openai.AsyncOpenAI) -> None:

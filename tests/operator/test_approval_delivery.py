@@ -2,61 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from codex_api import names
 from codex_api.approvals import Decision, DecisionKind
-from codex_api.rows import Classification, Delivery, MessagePayload, RowKind, ToolCallPayload
+from codex_api.rows import Delivery, MessagePayload, RowKind
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
 from codex_operator.settings import Settings
-from codex_operator.testing import ClusterUser, RunningOperator, eventually
+from codex_operator.testing import APPROVAL_ID, ClusterUser, RunningOperator, acknowledge, ask, eventually
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.temporal]
 
-ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
-
-
 QUESTION = {"tool": "request_user_input", "preview": "Which one? (1) Left"}
-
-
-async def ask(journal: Journal, uid: str, approval_id: str = ID, **call_fields: Any) -> None:
-    """Journal what a worker journals when a command needs a decision."""
-    call = ToolCallPayload(
-        **{"tool": "exec_command", "preview": "make test", **call_fields},
-        call_id=f"call/{approval_id}",
-        provider_call_id="x",
-        index=0,
-        classification=Classification.ASK,
-        approval_id=approval_id,
-    )
-    event = {
-        "type": "ExecApprovalRequest",
-        "turn": 1,
-        "approval_id": approval_id,
-        "call_id": call.call_id,
-        "request_time": "2026-01-02T03:04:05Z",
-        "expiration_time": "2026-01-02T04:04:05Z",
-    }
-    rows = [NewRow(RowKind.TOOL_CALL, call.model_dump(mode="json"), 1, 1), NewRow(RowKind.EVENT, event, 1)]
-    await journal.append(uid, f"approval/{approval_id}/requested", rows)
-
-
-async def acknowledge(journal: Journal, uid: str, approval_id: str = ID) -> None:
-    """Journal what the workflow journals once it knows of a decision."""
-    event = {
-        "type": "ApprovalDecided",
-        "turn": 1,
-        "approval_id": approval_id,
-        "call_id": f"call/{approval_id}",
-        "decision": "approve",
-        "decided_by": "alice",
-    }
-    await journal.append(uid, f"approval/{approval_id}/decided", [NewRow(RowKind.EVENT, event, 1)])
 
 
 class Signals:
@@ -90,10 +50,10 @@ async def test_an_annotation_becomes_a_decision_and_one_signal(
         await eventually(lambda: journal.session(uid), bool)
         await ask(journal, uid)
         await eventually(lambda: user.status("x"), lambda s: s.get("pendingApprovals"))
-        await user.decide("x", ID, "approve")
+        await user.decide("x", APPROVAL_ID, "approve")
         assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
-    standing, _ = (await journal.decisions(uid))[ID]
-    assert standing == Decision(ID, DecisionKind.APPROVE, "", "alice")
+    standing, _ = (await journal.decisions(uid))[APPROVAL_ID]
+    assert standing == Decision(APPROVAL_ID, DecisionKind.APPROVE, "", "alice")
 
 
 async def test_an_answer_is_journaled_with_its_words_and_signalled_like_any_decision(
@@ -106,10 +66,10 @@ async def test_an_answer_is_journaled_with_its_words_and_signalled_like_any_deci
         status = await eventually(lambda: user.status("x"), lambda s: s.get("pendingApprovals"))
         (pending,) = status["pendingApprovals"]
         assert (pending["kind"], pending["command"]) == ("Question", "Which one? (1) Left")
-        await user.decide("x", ID, "answer: The left one,\nplease.")
+        await user.decide("x", APPROVAL_ID, "answer: The left one,\nplease.")
         assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
-    standing, _ = (await journal.decisions(uid))[ID]
-    assert standing == Decision(ID, DecisionKind.ANSWER, "The left one,\nplease.", "alice")
+    standing, _ = (await journal.decisions(uid))[APPROVAL_ID]
+    assert standing == Decision(APPROVAL_ID, DecisionKind.ANSWER, "The left one,\nplease.", "alice")
 
 
 async def test_the_same_state_seen_again_and_again_is_delivered_once(
@@ -119,7 +79,7 @@ async def test_the_same_state_seen_again_and_again_is_delivered_once(
         uid = await user.create_session("x")
         await eventually(lambda: journal.session(uid), bool)
         await ask(journal, uid)
-        await user.decide("x", ID, "deny: not now")
+        await user.decide("x", APPROVAL_ID, "deny: not now")
         await eventually(signals, bool)
         for number in range(5):
             await user.patch_session("x", {"metadata": {"labels": {"n": str(number)}}})
@@ -136,10 +96,10 @@ async def test_what_was_annotated_while_the_operator_was_down_is_delivered_by_th
         uid = await user.create_session("x")
         await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
         await ask(journal, uid)
-    await user.decide("x", ID, "abort")
+    await user.decide("x", APPROVAL_ID, "abort")
     async with RunningOperator(settings):
         assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
-    assert (await journal.decisions(uid))[ID][0].kind is DecisionKind.ABORT
+    assert (await journal.decisions(uid))[APPROVAL_ID][0].kind is DecisionKind.ABORT
 
 
 async def test_an_operator_that_dies_between_journal_and_signal_loses_nothing(
@@ -150,7 +110,7 @@ async def test_an_operator_that_dies_between_journal_and_signal_loses_nothing(
         await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
         await ask(journal, uid)
     # It had journaled the decision when it died, and the annotation was removed since.
-    await journal.decide(uid, Decision(ID, DecisionKind.APPROVE, "", "alice"))
+    await journal.decide(uid, Decision(APPROVAL_ID, DecisionKind.APPROVE, "", "alice"))
     async with RunningOperator(settings):
         assert await eventually(signals, bool) == [names.SIGNAL_APPROVAL]
 
@@ -162,7 +122,7 @@ async def test_an_acknowledged_decision_is_not_repeated_after_a_restart(
         uid = await user.create_session("x")
         await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
         await ask(journal, uid)
-        await user.decide("x", ID, "approve")
+        await user.decide("x", APPROVAL_ID, "approve")
         await eventually(signals, bool)
         await acknowledge(journal, uid)
     async with RunningOperator(settings, full_pass_seconds=0.1):
@@ -199,17 +159,17 @@ async def test_acknowledged_decisions_are_pruned_and_others_are_kept(
         await ask(journal, uid)
         await ask(journal, uid, other)
         await user.patch_session("x", {"metadata": {"annotations": {"note": "mine"}}})
-        await user.decide("x", ID, "approve")
+        await user.decide("x", APPROVAL_ID, "approve")
         await user.decide("x", other, "approve")
         await eventually(lambda: journal.decisions(uid), lambda decided: len(decided) == 2)
-        assert f"approval.codex-temporal.dev/{ID}" in await annotations()
+        assert f"approval.codex-temporal.dev/{APPROVAL_ID}" in await annotations()
         await acknowledge(journal, uid)
         kept = {"note", f"approval.codex-temporal.dev/{other}", f"approved-by.codex-temporal.dev/{other}"}
         await eventually(annotations, lambda seen: seen == kept)
         # Annotated once more, where no policy refuses it: decided is decided.
-        await user.decide("x", ID, "deny", "bob")
+        await user.decide("x", APPROVAL_ID, "deny", "bob")
         await eventually(annotations, lambda seen: seen == kept)
-    assert (await journal.decisions(uid))[ID][0] == Decision(ID, DecisionKind.APPROVE, "", "alice")
+    assert (await journal.decisions(uid))[APPROVAL_ID][0] == Decision(APPROVAL_ID, DecisionKind.APPROVE, "", "alice")
 
 
 async def test_a_decision_starts_the_workflow_again_where_it_was_lost(
@@ -221,7 +181,7 @@ async def test_a_decision_starts_the_workflow_again_where_it_was_lost(
         await ask(journal, uid)
         handle = temporal.get_workflow_handle(status["workflow"]["id"])
         await handle.terminate("lost")
-        await user.decide("x", ID, "approve")
+        await user.decide("x", APPROVAL_ID, "approve")
         later = await eventually(
             lambda: user.status("x"), lambda s: s["workflow"]["runId"] != status["workflow"]["runId"]
         )
@@ -232,8 +192,8 @@ async def test_a_decision_starts_the_workflow_again_where_it_was_lost(
 @pytest.mark.parametrize(
     ("approval_id", "value", "stamp", "reason"),
     [
-        (ID, "sure", "alice", "ApprovalInvalid"),
-        (ID, "approve", None, "ApprovalNotAttributed"),
+        (APPROVAL_ID, "sure", "alice", "ApprovalInvalid"),
+        (APPROVAL_ID, "approve", None, "ApprovalNotAttributed"),
         ("t1-c0-unknown", "approve", "alice", "ApprovalUnknown"),
         ("t1-c1-truncated", "approve", "alice", "ApprovalTruncated"),
         ("t1-c2-question", "approve", "alice", "ApprovalOfQuestion"),

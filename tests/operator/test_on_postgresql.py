@@ -6,16 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from codex_api.rows import RowKind
 from codex_journal.journal import Journal
-from codex_journal.rows import NewRow
 from codex_journal.testing import DatabaseUrls, PostgresServer, migrated_database
 from codex_operator.settings import Settings
-from codex_operator.testing import ClusterUser, RunningOperator, eventually
+from codex_operator.testing import APPROVAL_ID, ClusterUser, RunningOperator, ask, eventually
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.temporal, pytest.mark.database]
-
-ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
 
 
 @pytest.fixture(scope="module")
@@ -41,32 +37,15 @@ async def worker_journal(urls: DatabaseUrls) -> AsyncIterator[Journal]:
     await journal.close()
 
 
-async def ask(journal: Journal, uid: str) -> None:
-    event = {
-        "type": "ExecApprovalRequest",
-        "turn": 1,
-        "approval_id": ID,
-        "call_id": "t1.s1.c0",
-        "request_time": "2026-01-02T03:04:05Z",
-        "expiration_time": "2026-01-02T04:04:05Z",
-    }
-    call = {"call_id": "t1.s1.c0", "provider_call_id": "x", "index": 0, "tool": "exec_command", "approval_id": ID}
-    rows = [
-        NewRow(RowKind.TOOL_CALL, {**call, "classification": "ask", "preview": "make test"}, 1, 1),
-        NewRow(RowKind.EVENT, event, 1),
-    ]
-    await journal.append(uid, f"approval/{ID}/requested", rows)
-
-
 async def test_a_session_lives_its_whole_life(user: ClusterUser, settings: Settings, worker_journal: Journal) -> None:
     async with RunningOperator(settings):
         uid = await user.create_session("x")
         await eventually(lambda: user.status("x"), lambda s: "workflow" in s)
         await ask(worker_journal, uid)
         await eventually(lambda: user.status("x"), lambda s: s["phase"] == "AwaitingApproval", seconds=5)
-        await user.decide("x", ID, "approve")
+        await user.decide("x", APPROVAL_ID, "approve")
         decided = await eventually(lambda: worker_journal.decisions(uid), bool)
-        assert decided[ID][0].decided_by == "alice"
+        assert decided[APPROVAL_ID][0].decided_by == "alice"
         await user.delete_session("x")
         await eventually(lambda: user.exists("x"), lambda exists: not exists)
     record = await worker_journal.session(uid)

@@ -152,3 +152,6 @@ async def test_a_cancelled_session_loses_its_pod_and_is_closed(
         await user.patch_session("x", {"spec": {"operatingMode": "Cancelled"}})
         await eventually(lambda: user.status("x"), lambda s: s["phase"] == "Cancelled")
         await eventually(lambda: user.pods(uid), lambda pods: not pods)
+    record = await journal.session(uid)
+    assert record is not None
+    assert record.closed

@@ -10,22 +10,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from codex_api.rows import RowKind
 from codex_cluster import kubectl
 from codex_cluster.layout import cache_directory
 from codex_cluster.progress import Progress
 from codex_cluster.testing import ApiServer, ApiServers
 from codex_journal.journal import Journal
-from codex_journal.rows import NewRow
 from codex_operator.settings import Settings
-from codex_operator.testing import ClusterUser, RunningOperator, cluster_user, eventually
+from codex_operator.testing import APPROVAL_ID, ClusterUser, RunningOperator, acknowledge, ask, cluster_user, eventually
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.temporal]
 
 CHART = Path(__file__).parents[2] / "helm" / "codex-temporal"
 SYSTEM_NAMESPACE = "codex-system"
 VALUES = ("trial.enabled=true", "images.app=app:1", "images.sandbox=sandbox:1", "images.trial=trial:1")
-ID = "t1-c0-mfrggzdfmztwq2lknnwg23tpoa"
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +61,11 @@ async def admin(installed: ApiServer) -> AsyncIterator[ClusterUser]:
     await user.api.close()
 
 
-async def ask(journal: Journal, uid: str) -> None:
-    event = {
-        "type": "ExecApprovalRequest",
-        "turn": 1,
-        "approval_id": ID,
-        "call_id": "t1.s1.c0",
-        "request_time": "2026-01-02T03:04:05Z",
-        "expiration_time": "2026-01-02T04:04:05Z",
-    }
-    call = {"call_id": "t1.s1.c0", "provider_call_id": "x", "index": 0, "tool": "exec_command", "approval_id": ID}
-    rows = [
-        NewRow(RowKind.TOOL_CALL, {**call, "classification": "ask", "preview": "make test"}, 1, 1),
-        NewRow(RowKind.EVENT, event, 1),
-    ]
-    await journal.append(uid, f"approval/{ID}/requested", rows)
-
-
-async def acknowledge(journal: Journal, uid: str) -> None:
-    event = {"type": "ApprovalDecided", "turn": 1, "approval_id": ID, "call_id": "t1.s1.c0", "decision": "approve"}
-    await journal.append(uid, f"approval/{ID}/decided", [NewRow(RowKind.EVENT, event, 1)])
-
-
 async def approve(installed: ApiServer, user: str) -> subprocess.CompletedProcess[str]:
     """Approve by kubectl; for some seconds after the CRD is created the stamping policy answers 503."""
 
     async def annotate() -> subprocess.CompletedProcess[str]:
-        return installed.run("annotate", "cxs/x", f"approval.codex-temporal.dev/{ID}=approve", user=user)
+        return installed.run("annotate", "cxs/x", f"approval.codex-temporal.dev/{APPROVAL_ID}=approve", user=user)
 
     return await eventually(annotate, lambda done: "ServiceUnavailable" not in done.stderr)
 
@@ -110,11 +85,11 @@ async def test_a_session_is_served_approved_by_alice_and_deleted(
         decided = await eventually(lambda: journal.decisions(uid), bool)
         events = await eventually(admin.events, lambda e: any(x["reason"] == "ApprovalRequested" for x in e))
         await acknowledge(journal, uid)
-        await eventually(lambda: admin.session("x"), lambda x: ID not in str(x["metadata"].get("annotations")))
+        await eventually(lambda: admin.session("x"), lambda x: APPROVAL_ID not in str(x["metadata"].get("annotations")))
         await eventually(lambda: admin.status("x"), lambda s: not s.get("pendingApprovals"))
         assert "no pending approval" in (await approve(installed, "alice")).stderr
         await admin.delete_session("x")
         await eventually(lambda: admin.exists("x"), lambda exists: not exists)
         assert await admin.pods(uid) == []
-    assert decided[ID][0].decided_by == "alice"
+    assert decided[APPROVAL_ID][0].decided_by == "alice"
     assert all(event["involvedObject"]["name"] == "x" for event in events)

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from bench.agents import program
 from bench.tasks import tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codex_sandbox.apply_patch import main
+from codex_worker.testing import installed_program
 
 Files = Mapping[str, bytes]
 
@@ -112,7 +112,7 @@ def laid_out(folder: str, files: Files) -> Path:
 
 
 def by_theirs(workspace: Path, text: str) -> tuple[int, str, str]:
-    command = [program("codex"), "--codex-run-as-apply-patch", text]
+    command = [installed_program("codex"), "--codex-run-as-apply-patch", text]
     done = subprocess.run(command, cwd=workspace, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import shutil
-import subprocess
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
-from codex_sandbox.testing import LocalSandbox, TestingAuthority, characters
+from codex_sandbox.testing import LocalSandbox, TestingAuthority, characters, installed_bubblewrap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,10 +82,4 @@ def logged() -> Callable[[LocalSandbox, str], Awaitable[None]]:
 
 @pytest.fixture(scope="session")
 def bubblewrap() -> str:
-    """Return the path of bwrap, installed where we may and it is missing."""
-    if shutil.which("bwrap") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
-        subprocess.run(["apt-get", "install", "-y", "-q", "bubblewrap"], check=True, capture_output=True)
-    found = shutil.which("bwrap")
-    assert found is not None, "these tests need bubblewrap: install the package `bubblewrap`"
-    return found
+    return installed_bubblewrap()

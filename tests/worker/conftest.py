@@ -16,7 +16,14 @@ from codex_client.model_server.testing import ScriptedModel
 from codex_journal.journal import Journal
 from codex_journal.testing import sqlite_journal
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver, WorkerProcess, make_worker, temporal_dev_server
+from codex_worker.testing import (
+    OpenSession,
+    RunningWorker,
+    SessionDriver,
+    WorkerProcess,
+    make_worker,
+    temporal_dev_server,
+)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -93,7 +100,7 @@ def address_of(sandbox: LocalSandbox) -> SandboxAddressPayload:
 
 
 @pytest.fixture
-def open_session(driver: SessionDriver, sandbox: LocalSandbox) -> Callable[[str], Awaitable[None]]:
+def open_session(driver: SessionDriver, sandbox: LocalSandbox) -> OpenSession:
     """Open the session with a prompt, its sandbox announced."""
 
     async def open_with(prompt: str) -> None:

@@ -17,16 +17,12 @@ from codex_api import names
 from codex_api.approvals import DecisionKind
 from codex_api.rows import Delivery, SandboxAddressPayload, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_journal.testing import sqlite_journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.testing import SessionDriver, make_worker, temporal_dev_server
 
 HISTORIES = Path(__file__).parents[1] / "fixtures" / "histories"
-
-
-def command(cmd: str, **more: Any) -> dict[str, Any]:
-    return {"name": "exec_command", "arguments": {"cmd": cmd, "login": False, **more}}
 
 
 async def approve_all(driver: SessionDriver, count: int, kind: DecisionKind = DecisionKind.APPROVE) -> None:
@@ -73,30 +69,27 @@ QUESTION = {"id": "q", "header": "Q", "question": "Which?", "options": [{"label"
 SCENARIOS: dict[str, tuple[list[dict[str, Any]], Person]] = {
     "model-only-turn": ([DONE], wait),
     "two-turns-and-shutdown": ([DONE, DONE], second_turn_and_shutdown),
-    "automatic-commands": ([{"calls": [command("ls"), command("pwd")]}, {"calls": [command("ls")]}, DONE], wait),
-    "approved": ([{"calls": [command("touch x")]}, DONE], lambda driver: approve_all(driver, 1)),
-    "denied": ([{"calls": [command("touch x")]}, DONE], lambda driver: approve_all(driver, 1, DecisionKind.DENY)),
-    "aborted": ([{"calls": [command("touch x")]}, DONE], lambda driver: approve_all(driver, 1, DecisionKind.ABORT)),
+    "automatic-commands": ([{"calls": [shell_call("ls"), shell_call("pwd")]}, shell("ls"), DONE], wait),
+    "approved": ([shell("touch x"), DONE], lambda driver: approve_all(driver, 1)),
+    "denied": ([shell("touch x"), DONE], lambda driver: approve_all(driver, 1, DecisionKind.DENY)),
+    "aborted": ([shell("touch x"), DONE], lambda driver: approve_all(driver, 1, DecisionKind.ABORT)),
     "mixed-reply": (
-        [{"calls": [command("ls"), command("touch x"), command("touch y")]}, DONE],
+        [{"calls": [shell_call("ls"), shell_call("touch x"), shell_call("touch y")]}, DONE],
         lambda driver: approve_all(driver, 2),
     ),
     "serial-calls": (
-        [{"calls": [command("ls"), PATCH, command("cat x"), PLAN]}, DONE],
+        [{"calls": [shell_call("ls"), PATCH, shell_call("cat x"), PLAN]}, DONE],
         lambda driver: approve_all(driver, 1),
     ),
     "answered": (
         [{"calls": [{"name": "request_user_input", "arguments": {"questions": [QUESTION]}}]}, DONE],
         lambda driver: approve_all(driver, 1, DecisionKind.ANSWER),
     ),
-    "interrupted": ([{"calls": [command("tail -f /dev/null", yield_time_ms=30000)]}, DONE], interrupt),
+    "interrupted": ([shell("tail -f /dev/null", yield_time_ms=30000), DONE], interrupt),
     "failed": ([{"fail": {"status": 400, "message": "no"}}], wait),
     "compacted": ([{"text": "One."}, {"text": "A summary, and an answer."}, DONE], compaction_between_turns),
-    "deadline-in-a-turn": (
-        [{"calls": [command("tail -f /dev/null", yield_time_ms=30000)]}, DONE],
-        end_of_the_session,
-    ),
-    "deadline-while-asked": ([{"calls": [command("touch x")]}, DONE], end_of_the_session),
+    "deadline-in-a-turn": ([shell("tail -f /dev/null", yield_time_ms=30000), DONE], end_of_the_session),
+    "deadline-while-asked": ([shell("touch x"), DONE], end_of_the_session),
     "deadline-while-idle": ([DONE], end_of_the_session),
 }
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,28 +11,23 @@ import pytest
 from codex_api import names
 from codex_api.rows import Delivery, RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver
 from codex_worker.tools.view_image import MAX_CONVERSATION_CHARACTERS
 from codex_worker.transcript import Transcripts
 
-pytestmark = pytest.mark.temporal
+pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
-OpenSession = Callable[[str], Awaitable[None]]
 SUMMARY = {"text": "We looked around."}
 # The window of a model that nobody knows is 128,000 tokens.
-FULL = {"input": 120_000, "output": 10}
+FULL = {"usage": {"input": 120_000, "output": 10}}
 
 
 @pytest.fixture
 def settings() -> SessionSettings:
     return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER, max_tokens=10_000_000)
-
-
-def command(cmd: str, **more: object) -> dict[str, Any]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}], **more}
 
 
 def script(model: ScriptedModel, *replies: dict[str, Any], compaction: dict[str, Any] | None = None) -> None:
@@ -53,15 +47,10 @@ async def assert_cold_fold_agrees(journal: Journal, driver: SessionDriver, model
 
 
 async def test_a_full_conversation_is_replaced_and_the_turn_goes_on(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
-    journal: Journal,
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession, journal: Journal
 ) -> None:
     (sandbox.workspace / "AGENTS.md").write_text("Say please.\n")
-    script(model, command("echo one"), command("echo two", usage=FULL), command("echo three"), {"text": "Done."})
+    script(model, shell("echo one"), shell("echo two") | FULL, shell("echo three"), {"text": "Done."})
     await open_session("Look around.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
     asked, summarising, after = (model.requests[number].body for number in (1, 2, 3))
@@ -83,15 +72,10 @@ async def test_a_full_conversation_is_replaced_and_the_turn_goes_on(
 
 
 async def test_an_overflow_compacts_and_the_same_turn_goes_on(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
-    journal: Journal,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession, journal: Journal
 ) -> None:
     too_long = {"status": 400, "code": "context_length_exceeded", "times": 1}
-    script(model, command("echo one"), command("echo two", fail=too_long), {"text": "Done."})
+    script(model, shell("echo one"), shell("echo two") | {"fail": too_long}, {"text": "Done."})
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
     assert [row.payload["reason"] for row in await driver.rows(RowKind.COMPACTION)] == ["overflow"]
@@ -101,18 +85,16 @@ async def test_an_overflow_compacts_and_the_same_turn_goes_on(
 
 
 async def test_an_overflow_in_the_stream_is_charged_and_compacts(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     too_long = {"failed_code": "context_length_exceeded", "times": 1}
-    script(model, command("echo one"), {"text": "Done.", "fail": too_long})
+    script(model, shell("echo one"), {"text": "Done.", "fail": too_long})
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
     assert [row.payload["estimated"] for row in await driver.rows(RowKind.USAGE)].count(True) == 1
 
 
-async def test_a_prompt_that_no_compaction_makes_fit_ends_the_turn(
-    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
-) -> None:
+async def test_a_prompt_that_no_compaction_makes_fit_ends_the_turn(driver: SessionDriver, model: ScriptedModel) -> None:
     script(model, {"text": "Never.", "fail": {"status": 400, "code": "context_length_exceeded"}})
     await driver.open("Go.")
     end = await driver.wait_for_end()
@@ -126,13 +108,13 @@ async def test_a_prompt_that_no_compaction_makes_fit_ends_the_turn(
 
 
 async def test_a_conversation_too_long_for_its_own_summary_loses_its_oldest_parts(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     too_long = {"failed_code": "context_length_exceeded", "times": 2}
     script(
         model,
-        *[command(f"echo {number}; seq 500") for number in range(6)],
-        command("echo last", usage=FULL),
+        *[shell(f"echo {number}; seq 500") for number in range(6)],
+        shell("echo last") | FULL,
         {"text": "Done."},
         compaction={**SUMMARY, "fail": too_long},
     )
@@ -146,15 +128,10 @@ async def test_a_conversation_too_long_for_its_own_summary_loses_its_oldest_part
 
 
 async def test_one_step_too_long_for_its_own_summary_loses_the_middle_of_its_outputs(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
-    journal: Journal,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession, journal: Journal
 ) -> None:
     too_long = {"status": 400, "code": "context_length_exceeded", "times": 2}
-    calls = [command("seq 20000")["calls"][0]] * 30
+    calls = [shell("seq 20000")["calls"][0]] * 30
     script(model, {"calls": calls}, {"text": "Done."}, {"text": "More."}, compaction={**SUMMARY, "fail": too_long})
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
@@ -171,14 +148,14 @@ async def test_one_step_too_long_for_its_own_summary_loses_the_middle_of_its_out
 
 
 async def test_one_step_of_many_images_is_summarised_without_them(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     picture = b"\x89PNG\r\n\x1a\n" + bytes(600_000)
     (sandbox.workspace / "a.png").write_bytes(picture)
     calls = [{"name": "view_image", "arguments": {"path": "a.png"}}] * 18
     script(
         model,
-        {"calls": calls, "usage": FULL},
+        {"calls": calls} | FULL,
         {"text": "Done."},
         compaction={**SUMMARY, "fail": {"status": 413, "times": 1}},
     )
@@ -199,10 +176,10 @@ async def test_one_step_of_many_images_is_summarised_without_them(
 
 
 async def test_a_summary_that_fails_is_tried_again_later(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     away = {"status": 500, "times": 2}
-    script(model, command("ls", usage=FULL), {"text": "Done."}, compaction={**SUMMARY, "fail": away})
+    script(model, shell("ls") | FULL, {"text": "Done."}, compaction={**SUMMARY, "fail": away})
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
     assert len(await driver.rows(RowKind.MODEL_RETRY)) == 2
@@ -210,14 +187,9 @@ async def test_a_summary_that_fails_is_tried_again_later(
 
 
 async def test_a_request_for_compaction_is_done_by_the_next_step_once(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
-    journal: Journal,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession, journal: Journal
 ) -> None:
-    script(model, {"text": "One."}, command("ls"), {"text": "Two."}, {"text": "Three."})
+    script(model, {"text": "One."}, shell("ls"), {"text": "Two."}, {"text": "Three."})
     await open_session("First.")
     await driver.wait_for_end(1)
     await driver.handle.signal(names.SIGNAL_COMPACTION)
@@ -234,14 +206,9 @@ async def test_a_request_for_compaction_is_done_by_the_next_step_once(
 
 
 async def test_a_second_compaction_keeps_what_a_person_said_and_one_summary(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
-    journal: Journal,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession, journal: Journal
 ) -> None:
-    script(model, command("ls", usage=FULL), command("pwd", usage=FULL), command("echo x"), {"text": "Done."})
+    script(model, shell("ls") | FULL, shell("pwd") | FULL, shell("echo x"), {"text": "Done."})
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
     assert len(await driver.rows(RowKind.COMPACTION)) == 2
@@ -252,16 +219,16 @@ async def test_a_second_compaction_keeps_what_a_person_said_and_one_summary(
 
 
 async def test_an_interrupted_summary_leaves_the_conversation_as_it_was(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     slow = {**SUMMARY, "delay_seconds": 30}
-    script(model, command("echo kept", usage=FULL), {"text": "Done."}, compaction=slow)
+    script(model, shell("echo kept") | FULL, {"text": "Done."}, compaction=slow)
     await open_session("Go.")
     while len(model.requests) < 2:
         await asyncio.sleep(0.02)
     await driver.handle.signal(names.SIGNAL_INTERRUPT)
     await driver.wait_for_end(1)
     assert await driver.rows(RowKind.COMPACTION) == []
-    script(model, command("echo kept"), {"text": "Done."})
+    script(model, shell("echo kept"), {"text": "Done."})
     await driver.say("Go on.")
     assert (await driver.wait_for_end(2))["last_agent_message"] == "Done."

@@ -14,22 +14,16 @@ import pytest
 from codex_api import names
 from codex_api.rows import RowKind, SandboxAddressPayload, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver
 
-pytestmark = pytest.mark.temporal
-
-OpenSession = Callable[[str], Awaitable[None]]
+pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
 
 @pytest.fixture
 def settings() -> SessionSettings:
     return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER)
-
-
-def command(cmd: str, **more: object) -> dict[str, Any]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False, **more}}]}
 
 
 def texts(body: dict[str, Any]) -> list[str]:
@@ -47,7 +41,7 @@ def assert_each_is_the_beginning_of_the_next(model: ScriptedModel) -> None:
 
 
 async def test_the_first_request_tells_permissions_documents_and_environment_before_the_prompt(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     (sandbox.workspace / "AGENTS.md").write_text("Always say please.\n")
     await open_session("Say hello.")
@@ -66,16 +60,16 @@ async def test_the_first_request_tells_permissions_documents_and_environment_bef
 
 
 async def test_each_request_begins_with_the_bytes_of_the_one_before(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     (sandbox.workspace / "AGENTS.md").write_text("One.\n")
     model.script(
         replies=[
-            {"reasoning": "Hm.", **command("echo one")},
-            {"calls": [*command("echo Two. > AGENTS.md")["calls"], *command("echo three")["calls"]]},
-            command("rm AGENTS.md"),
+            {"reasoning": "Hm.", **shell("echo one")},
+            {"calls": [*shell("echo Two. > AGENTS.md")["calls"], *shell("echo three")["calls"]]},
+            shell("rm AGENTS.md"),
             {"text": "Done."},
-            command("ls"),
+            shell("ls"),
             {"text": "Done again."},
         ]
     )
@@ -95,9 +89,9 @@ async def test_each_request_begins_with_the_bytes_of_the_one_before(
 
 
 async def test_a_message_during_a_turn_stands_behind_what_the_request_before_held(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("tail -f /dev/null", yield_time_ms=1000), command("ls"), {"text": "Done."}])
+    model.script(replies=[shell("tail -f /dev/null", yield_time_ms=1000), shell("ls"), {"text": "Done."}])
     await open_session("Wait a second.")
     while not await driver.rows(RowKind.TOOL_INTENT):
         await asyncio.sleep(0.02)
@@ -107,7 +101,7 @@ async def test_a_message_during_a_turn_stands_behind_what_the_request_before_hel
 
 
 async def test_a_turn_that_ended_before_any_reply_leaves_the_context_in_front(
-    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+    driver: SessionDriver, model: ScriptedModel
 ) -> None:
     model.script(replies=[{"text": "Hello.", "delay_seconds": 30}])
     await driver.open("Go.")
@@ -124,14 +118,10 @@ async def test_a_turn_that_ended_before_any_reply_leaves_the_context_in_front(
 
 
 async def test_the_first_request_does_not_wait_for_a_sandbox_and_the_documents_come_later(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    announce: Callable[[], Awaitable[None]],
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, announce: Callable[[], Awaitable[None]]
 ) -> None:
     (sandbox.workspace / "AGENTS.md").write_text("Late but here.\n")
-    model.script(replies=[command("ls"), {"text": "Done."}])
+    model.script(replies=[shell("ls"), {"text": "Done."}])
     await driver.open("Go.")
     while not model.requests:
         await asyncio.sleep(0.02)
@@ -142,9 +132,7 @@ async def test_the_first_request_does_not_wait_for_a_sandbox_and_the_documents_c
     assert_each_is_the_beginning_of_the_next(model)
 
 
-async def test_a_sandbox_that_does_not_answer_holds_no_request_up(
-    worker: RunningWorker, driver: SessionDriver, tmp_path: Path
-) -> None:
+async def test_a_sandbox_that_does_not_answer_holds_no_request_up(driver: SessionDriver, tmp_path: Path) -> None:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -162,7 +150,7 @@ async def test_a_sandbox_that_does_not_answer_holds_no_request_up(
 
 
 async def test_an_output_schema_is_sent_with_every_request_in_strict_mode(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     schema = {
         "type": "object",
@@ -171,7 +159,7 @@ async def test_an_output_schema_is_sent_with_every_request_in_strict_mode(
         "additionalProperties": False,
     }
     driver.settings = driver.settings.model_copy(update={"output_schema": schema})
-    model.script(replies=[command("ls"), {"text": '{"answer": "yes"}'}])
+    model.script(replies=[shell("ls"), {"text": '{"answer": "yes"}'}])
     await open_session("Go.")
     await driver.wait_for_end()
     expected = {"format": {"type": "json_schema", "strict": True, "name": "codex_output_schema", "schema": schema}}

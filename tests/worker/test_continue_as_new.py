@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -13,18 +13,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from codex_api import names
 from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver, temporal_dev_server
+from codex_worker.testing import OpenSession, SessionDriver, temporal_dev_server
 
-pytestmark = pytest.mark.temporal
+pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
-OpenSession = Callable[[str], Awaitable[None]]
 STEPS = 12
-
-
-def command(cmd: str) -> dict[str, object]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}]}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -40,13 +35,9 @@ async def client(temporal_address: str) -> Client:
 
 
 async def test_a_long_turn_continues_as_new_between_its_steps_and_loses_nothing(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[*[command(f"echo {number}") for number in range(STEPS)], {"text": "Done."}])
+    model.script(replies=[*[shell(f"echo {number}") for number in range(STEPS)], {"text": "Done."}])
     await open_session("Count.")
     first_run = (await driver.handle.describe()).run_id
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
@@ -58,11 +49,7 @@ async def test_a_long_turn_continues_as_new_between_its_steps_and_loses_nothing(
 
 
 async def test_messages_sent_while_it_continues_as_new_are_all_answered(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     model.script(replies=[{"text": "Yes.", "delay_seconds": 0.05}] * 60)
     await open_session("Start.")
@@ -79,13 +66,9 @@ async def test_messages_sent_while_it_continues_as_new_are_all_answered(
 
 
 async def test_an_approval_survives_a_continuation(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[*[command("ls") for _ in range(8)], command("touch asked"), {"text": "Done."}])
+    model.script(replies=[*[shell("ls") for _ in range(8)], shell("touch asked"), {"text": "Done."}])
     await open_session("Ask in the end.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     await driver.decide(asked["approval_id"], DecisionKind.APPROVE)
@@ -100,13 +83,9 @@ async def is_idle(driver: SessionDriver) -> bool:
 
 
 async def test_a_request_for_compaction_survives_a_continuation(
-    worker: RunningWorker,
-    driver: SessionDriver,
-    sandbox: LocalSandbox,
-    model: ScriptedModel,
-    open_session: OpenSession,
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    replies = [*[command("ls") for _ in range(8)], {"text": "One.", "delay_seconds": 1}, {"text": "Two."}]
+    replies = [*[shell("ls") for _ in range(8)], {"text": "One.", "delay_seconds": 1}, {"text": "Two."}]
     model.script(conversations=[{"match": "always", "compaction": {"text": "All of it."}, "replies": replies}])
     await open_session("Go.")
     while len(model.requests) < 9:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +12,11 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from codex_api import names
 from codex_api.approvals import DecisionKind
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell_call
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver
 
 pytestmark = pytest.mark.temporal
-
-OpenSession = Callable[[str], Awaitable[None]]
 
 
 async def refused(driver: SessionDriver, activity: str, argument: dict[str, Any]) -> str:
@@ -46,7 +43,7 @@ async def asked(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> list[dict[str, Any]]:
     """A session that asks about two commands."""
-    calls = [{"name": "exec_command", "arguments": {"cmd": f"touch {name}", "login": False}} for name in ("a", "b")]
+    calls = [shell_call(f"touch {name}") for name in ("a", "b")]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     await open_session("Go.")
     return await driver.wait_for("ExecApprovalRequest", 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,27 +9,22 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver
 from codex_worker.workflow import CodexWorkflow
 
 pytestmark = pytest.mark.temporal
 
-OpenSession = Callable[[str], Awaitable[None]]
 HISTORIES = Path(__file__).parents[1] / "fixtures" / "histories"
 STEPS = 12
-
-
-def command(cmd: str) -> dict[str, object]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}]}
 
 
 async def test_a_step_costs_little_history_however_long_its_output(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     (sandbox.workspace / "long.txt").write_text("0123456789\n" * 2000)
-    model.script(replies=[*[command("cat long.txt") for _ in range(STEPS)], {"text": "Done."}])
+    model.script(replies=[*[shell("cat long.txt") for _ in range(STEPS)], {"text": "Done."}])
     await open_session("Read it often.")
     await driver.wait_for_end()
     history = await driver.handle.fetch_history()

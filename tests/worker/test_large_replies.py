@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +14,9 @@ from codex_client.model_server.testing import ScriptedModel
 from codex_journal.rows import NewRow
 from codex_worker import reply
 from codex_worker.activities import model as model_activities
-from codex_worker.testing import SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
-
-OpenSession = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture

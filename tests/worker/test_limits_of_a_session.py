@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from temporalio.client import Client
 
 from codex_api.rows import Delivery, MessagePayload, RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.providers import ModelSettings, Prices, Provider, Providers
-from codex_worker.testing import RunningWorker, SessionDriver, make_worker
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker
 
 pytestmark = pytest.mark.temporal
 
-OpenSession = Callable[[str], Awaitable[None]]
 PRICES = Prices(input=Decimal(1), cached_input=Decimal("0.1"), output=Decimal(10))
 
 
 @pytest.fixture
 def settings() -> SessionSettings:
     return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER)
-
-
-def command(cmd: str, **more: object) -> dict[str, Any]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}], **more}
 
 
 @pytest.fixture
@@ -52,8 +46,8 @@ async def test_the_cost_limit_ends_the_turn_before_the_next_call(
     open_session: OpenSession,
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 3000})
-    usage = {"input": 1000, "cached": 0, "output": 100}
-    model.script(replies=[command("echo one", usage=usage), command("echo two", usage=usage), {"text": "Done."}])
+    used = {"usage": {"input": 1000, "cached": 0, "output": 100}}
+    model.script(replies=[shell("echo one") | used, shell("echo two") | used, {"text": "Done."}])
     await open_session("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
@@ -118,7 +112,7 @@ async def test_the_deadline_ends_a_running_turn_kills_its_processes_and_closes_t
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"active_deadline_seconds": 3})
-    model.script(replies=[command("sleep 60"), {"text": "Done."}])
+    model.script(replies=[shell("sleep 60"), {"text": "Done."}])
     await open_session("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "DeadlineExceeded")
@@ -132,7 +126,7 @@ async def test_the_deadline_does_not_wait_for_a_person(
 ) -> None:
     changes = {"active_deadline_seconds": 3, "turn_timeout_seconds": 1, "approval_policy": ApprovalPolicy.UNTRUSTED}
     driver.settings = driver.settings.model_copy(update=changes)
-    model.script(replies=[command("touch x"), {"text": "Done."}])
+    model.script(replies=[shell("touch x"), {"text": "Done."}])
     await open_session("Go.")
     await driver.wait_for("ExecApprovalRequest")
     end = await driver.wait_for_end()

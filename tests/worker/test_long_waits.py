@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -10,14 +10,13 @@ from temporalio.client import Client
 from temporalio.testing import WorkflowEnvironment
 
 from codex_api.approvals import DecisionKind
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver, temporal_time_skipping_server
+from codex_worker.testing import OpenSession, SessionDriver, temporal_time_skipping_server
 
-pytestmark = pytest.mark.temporal
+pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
-OpenSession = Callable[[str], Awaitable[None]]
-ASKS = [{"calls": [{"name": "exec_command", "arguments": {"cmd": "touch asked", "login": False}}]}, {"text": "Done."}]
+ASKS = [shell("touch asked"), {"text": "Done."}]
 
 
 @pytest.fixture
@@ -33,7 +32,6 @@ async def client(environment: WorkflowEnvironment) -> Client:
 
 async def test_an_approval_that_nobody_answers_for_a_day_is_denied(
     environment: WorkflowEnvironment,
-    worker: RunningWorker,
     driver: SessionDriver,
     sandbox: LocalSandbox,
     model: ScriptedModel,
@@ -53,7 +51,6 @@ async def test_an_approval_that_nobody_answers_for_a_day_is_denied(
 
 async def test_waiting_for_a_person_is_no_turn_time(
     environment: WorkflowEnvironment,
-    worker: RunningWorker,
     driver: SessionDriver,
     sandbox: LocalSandbox,
     model: ScriptedModel,
@@ -70,9 +67,7 @@ async def test_waiting_for_a_person_is_no_turn_time(
     assert (sandbox.workspace / "asked").exists()
 
 
-async def test_an_idle_session_completes_by_itself(
-    environment: WorkflowEnvironment, worker: RunningWorker, driver: SessionDriver
-) -> None:
+async def test_an_idle_session_completes_by_itself(environment: WorkflowEnvironment, driver: SessionDriver) -> None:
     driver.settings = driver.settings.model_copy(update={"complete_after_idle_seconds": 3600})
     await driver.open("Say hello.")
     await driver.wait_for_end()

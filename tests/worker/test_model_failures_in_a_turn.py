@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,18 @@ from temporalio.client import Client
 
 from codex_api.rows import RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.providers import Provider, Providers
-from codex_worker.testing import RunningWorker, SessionDriver, make_worker
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker
 
 pytestmark = pytest.mark.temporal
-
-OpenSession = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture
 def settings() -> SessionSettings:
     return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER)
-
-
-def command(cmd: str, **more: object) -> dict[str, Any]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}], **more}
 
 
 async def reasons(driver: SessionDriver) -> list[str]:
@@ -79,7 +72,7 @@ async def test_a_stream_that_drops_after_a_tool_call_never_runs_it_twice(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     dropped = {"after_items": 1, "times": 2}
-    both = {"calls": [*command("echo one >> ran")["calls"], *command("echo two >> ran")["calls"]]}
+    both = {"calls": [*shell("echo one >> ran")["calls"], *shell("echo two >> ran")["calls"]]}
     model.script(replies=[{**both, "fail": dropped}, {"text": "Done.", "fail": {"after_events": 3, "times": 1}}])
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
@@ -103,7 +96,7 @@ async def test_an_incomplete_reply_is_kept_and_ends_the_turn_after_one_request(
 async def test_an_incomplete_reply_without_anything_whole_ends_the_turn_too(
     worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
 ) -> None:
-    model.script(replies=[command("ls", fail={"incomplete": "max_output_tokens"})])
+    model.script(replies=[shell("ls") | {"fail": {"incomplete": "max_output_tokens"}}])
     await driver.open("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnFailed", "ModelResponseIncomplete")

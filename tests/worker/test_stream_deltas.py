@@ -53,7 +53,10 @@ async def test_reasoning_and_text_stay_apart_and_the_end_waits_for_nothing() -> 
 
 
 async def test_a_watcher_that_fails_costs_nothing_but_itself() -> None:
-    def fail(_: Delta) -> None:
+    told: list[str] = []
+
+    def fail(delta: Delta) -> None:
+        told.append(delta.text)
         raise RuntimeError("the screen is gone")
 
     batch = DeltaBatches(fail, session="s", turn=1, step=1, attempt="a")
@@ -61,6 +64,7 @@ async def test_a_watcher_that_fails_costs_nothing_but_itself() -> None:
     batch.close()
     batch.take(text("y"))
     batch.close()
+    assert told == ["x", "y"]
 
 
 @pytest.mark.temporal

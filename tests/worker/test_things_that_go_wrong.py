@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,19 +15,13 @@ from codex_api import names
 from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind, SandboxAddressPayload, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.providers import Provider, Providers
-from codex_worker.testing import RunningWorker, SessionDriver, make_worker, temporal_dev_server
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker, temporal_dev_server
 
 pytestmark = pytest.mark.temporal
-
-OpenSession = Callable[[str], Awaitable[None]]
-
-
-def command(cmd: str) -> dict[str, object]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}]}
 
 
 @pytest.fixture
@@ -38,7 +32,7 @@ def settings() -> SessionSettings:
 async def test_a_session_waits_for_a_sandbox_that_comes_late(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, announce: Callable
 ) -> None:
-    model.script(replies=[command("echo here"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("echo here"), {"text": "{{last_output}}"}])
     await driver.open("Go.")
     await asyncio.sleep(1.0)
     assert await driver.outputs() == []
@@ -49,7 +43,7 @@ async def test_a_session_waits_for_a_sandbox_that_comes_late(
 async def test_a_lost_sandbox_is_told_to_the_model_and_the_command_is_not_repeated(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("echo ran >> count; sleep 30"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("echo ran >> count; sleep 30"), {"text": "{{last_output}}"}])
     await open_session("Go.")
     while not (sandbox.workspace / "count").exists():
         await asyncio.sleep(0.02)
@@ -64,7 +58,7 @@ async def test_commands_wait_while_a_sandbox_that_must_be_isolated_is_not(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"isolation_required": True})
-    model.script(replies=[command("touch ran"), {"text": "Done."}])
+    model.script(replies=[shell("touch ran"), {"text": "Done."}])
     await open_session("Go.")
     while not await driver.rows(RowKind.SANDBOX_REPORT):
         await asyncio.sleep(0.02)
@@ -135,7 +129,7 @@ async def test_the_token_limit_ends_the_turn_before_the_next_call(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"max_tokens": 5000})
-    expensive = {**command("ls"), "usage": {"input": 6000, "output": 10}}
+    expensive = {**shell("ls"), "usage": {"input": 6000, "output": 10}}
     model.script(replies=[expensive, {"text": "Done."}])
     await open_session("Go.")
     end = await driver.wait_for_end()
@@ -147,7 +141,7 @@ async def test_a_turn_that_takes_too_long_is_ended_and_its_processes_are_killed(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"turn_timeout_seconds": 2})
-    model.script(replies=[command("sleep 60"), {"text": "Done."}])
+    model.script(replies=[shell("sleep 60"), {"text": "Done."}])
     await open_session("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "TurnTimedOut")
@@ -163,7 +157,7 @@ async def test_a_session_goes_on_from_its_journal_when_temporal_lost_its_data(
     journal: Journal,
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"approval_policy": ApprovalPolicy.UNTRUSTED})
-    model.script(replies=[command("cat /dev/null"), command("touch approved"), {"text": "Done."}])
+    model.script(replies=[shell("cat /dev/null"), shell("touch approved"), {"text": "Done."}])
     async with make_worker(client, journal, task_queue=driver.task_queue, base_url=model.base_url):
         await open_session("Go.")
         asked = (await driver.wait_for("ExecApprovalRequest"))[0]
@@ -183,7 +177,7 @@ async def test_a_session_goes_on_from_its_journal_when_temporal_lost_its_data(
 async def test_the_model_is_told_when_a_sandbox_was_replaced_between_commands(
     worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("echo one"), {"text": "One."}, command("echo two"), command("ls"), {"text": "Two."}])
+    model.script(replies=[shell("echo one"), {"text": "One."}, shell("echo two"), shell("ls"), {"text": "Two."}])
     await open_session("Go.")
     await driver.wait_for_end(1)
     async with LocalSandbox(session=driver.session, generation=2, workspace=sandbox.workspace) as second:
@@ -204,7 +198,7 @@ async def test_a_sandbox_that_cannot_stop_its_processes_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("codex_worker.calls.STOP_PROCESSES_WITHIN", timedelta(seconds=2))
-    model.script(replies=[command("sleep 60"), {"text": "Done."}])
+    model.script(replies=[shell("sleep 60"), {"text": "Done."}])
     await open_session("Go.")
     while not await driver.rows(RowKind.TOOL_INTENT):
         await asyncio.sleep(0.02)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,16 +12,15 @@ import pytest
 from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_journal.journal import Journal
 from codex_journal.rows import Appended, NewRow
 from codex_sandbox.protocol import MAX_LIVE_PROCESSES
 from codex_sandbox.testing import LocalSandbox, command
-from codex_worker.testing import SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
-OpenSession = Callable[[str], Awaitable[None]]
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
@@ -45,10 +43,6 @@ def patch(body: str) -> str:
 
 def custom(text: str) -> dict[str, Any]:
     return {"name": "apply_patch", "input": text}
-
-
-def execute(cmd: str, **more: Any) -> dict[str, Any]:
-    return {"name": "exec_command", "arguments": {"cmd": cmd, "login": False, **more}}
 
 
 async def results(driver: SessionDriver) -> list[dict[str, Any]]:
@@ -86,7 +80,7 @@ async def test_a_patch_sent_as_a_shell_heredoc_is_applied_and_answered_as_a_func
 ) -> None:
     (sandbox.workspace / "lib").mkdir()
     script = f"cd lib && apply_patch <<'EOF'\n{patch('*** Add File: a.txt' + chr(10) + '+$HOME' + chr(10))}EOF\n"
-    model.script(replies=[{"calls": [execute(script)]}, {"text": "Done."}])
+    model.script(replies=[shell(script), {"text": "Done."}])
     await open_session("Edit.")
     await driver.wait_for_end()
     assert (sandbox.workspace / "lib" / "a.txt").read_text() == "$HOME\n"
@@ -118,10 +112,10 @@ async def test_serial_and_parallel_calls_of_one_reply_keep_their_order(
         replies=[
             {
                 "calls": [
-                    execute("sleep 1; echo first > log.txt"),
-                    execute("sleep 1; echo beside"),
+                    shell_call("sleep 1; echo first > log.txt"),
+                    shell_call("sleep 1; echo beside"),
                     custom(patch("*** Update File: log.txt\n@@\n first\n+second\n")),
-                    execute("cat log.txt"),
+                    shell_call("cat log.txt"),
                     {"name": "update_plan", "arguments": {"plan": [{"step": "a", "status": "completed"}]}},
                 ]
             },
@@ -142,11 +136,11 @@ async def test_what_comes_after_an_asked_patch_waits_for_its_decision(
     driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     calls = [
-        execute("echo before"),
+        shell_call("echo before"),
         custom(patch("*** Add File: .env\n+KEY=1\n")),
-        execute("cat .env"),
+        shell_call("cat .env"),
         custom(patch("*** Update File: .env\n@@\n-KEY=1\n+KEY=2\n")),
-        execute("cat .env"),
+        shell_call("cat .env"),
     ]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     await open_session("Write it.")
@@ -169,7 +163,7 @@ async def test_a_refused_patch_holds_up_nothing_behind_it(
     calls = [
         custom(patch("*** Add File: .env\n+KEY=1\n")),
         custom(patch("*** Add File: a.txt\n+x\n")),
-        execute("rm -f a.txt"),
+        shell_call("rm -f a.txt"),
     ]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     await open_session("Write it.")
@@ -252,7 +246,7 @@ async def test_a_person_answers_a_question_of_the_model(
 async def test_an_answer_to_a_command_is_a_refusal_whose_words_the_model_reads(
     driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[{"calls": [execute("rm -f x")]}, {"text": "{{last_output}}"}])
+    model.script(replies=[shell("rm -f x"), {"text": "{{last_output}}"}])
     await open_session("Delete it.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     await driver.decide(asked["approval_id"], DecisionKind.ANSWER, "use git rm")
@@ -266,7 +260,7 @@ async def test_a_session_full_of_running_commands_says_so(
     client = await sandbox.client()
     for index in range(MAX_LIVE_PROCESSES):
         await client.start(command(client, f"t0.s0.c{index}", "sleep", "120", yield_time_ms=0))
-    model.script(replies=[{"calls": [execute("true")]}, {"text": "{{last_output}}"}])
+    model.script(replies=[shell("true"), {"text": "{{last_output}}"}])
     await open_session("One more.")
     end = await driver.wait_for_end()
     assert "64 commands are running, which is the most a session may have" in end["last_agent_message"]
@@ -282,7 +276,7 @@ async def test_calls_nobody_can_run_are_answered_and_the_turn_goes_on(
         {"name": "apply_patch", "arguments": "{"},
         {"name": "update_plan", "arguments": {"plan": 3}},
         {"name": "view_image", "arguments": {}},
-        execute("true", sandbox_permissions="root"),
+        shell_call("true", sandbox_permissions="root"),
     ]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     await open_session("Try.")

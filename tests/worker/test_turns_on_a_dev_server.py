@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,21 +12,15 @@ from codex_api.events import TurnAborted
 from codex_api.rows import RowKind, SandboxAddressPayload, TurnStoppingPayload
 from codex_api.session import OnTimeout
 from codex_api.workflow_payloads import EventsSince
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_journal.rows import NewRow
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import RunningWorker, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver
 
-pytestmark = pytest.mark.temporal
-
-OpenSession = Callable[[str], Awaitable[None]]
+pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
 
-def command(cmd: str, **more: object) -> dict[str, object]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False, **more}}]}
-
-
-async def test_model_only_turn(worker: RunningWorker, driver: SessionDriver) -> None:
+async def test_model_only_turn(driver: SessionDriver) -> None:
     await driver.open("Say hello.")
     end = await driver.wait_for_end()
     assert end["type"] == "TurnComplete"
@@ -38,9 +31,9 @@ async def test_model_only_turn(worker: RunningWorker, driver: SessionDriver) -> 
 
 
 async def test_tool_approval_flow(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("echo built > result.txt"), {"text": "Done."}])
+    model.script(replies=[shell("echo built > result.txt"), {"text": "Done."}])
     await open_session("Build it.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     assert not (sandbox.workspace / "result.txt").exists()
@@ -52,10 +45,10 @@ async def test_tool_approval_flow(
 
 
 async def test_a_known_safe_command_runs_without_asking(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     (sandbox.workspace / "notes.txt").write_text("the notes\n")
-    model.script(replies=[command("cat notes.txt"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("cat notes.txt"), {"text": "{{last_output}}"}])
     await open_session("Read the notes.")
     end = await driver.wait_for_end()
     assert "the notes" in end["last_agent_message"]
@@ -63,9 +56,9 @@ async def test_a_known_safe_command_runs_without_asking(
 
 
 async def test_a_denied_command_never_runs_and_the_model_is_told(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("touch forbidden"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("touch forbidden"), {"text": "{{last_output}}"}])
     await open_session("Touch it.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     await driver.decide(asked["approval_id"], DecisionKind.DENY, "not on a Sunday")
@@ -76,11 +69,11 @@ async def test_a_denied_command_never_runs_and_the_model_is_told(
 
 
 async def test_a_mixed_reply_runs_what_may_run_and_answers_every_call_in_order(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     calls = [
         {"name": "exec_command", "arguments": {"cmd": "echo one"}},
-        {"name": "exec_command", "arguments": {"cmd": "touch two", "login": False}},
+        shell_call("touch two"),
         {"name": "exec_command", "arguments": '{"cmd": '},
         {"name": "exec_command", "arguments": {"cmd": "echo four"}},
         {"name": "no_such_tool", "arguments": {}},
@@ -101,9 +94,9 @@ async def test_a_mixed_reply_runs_what_may_run_and_answers_every_call_in_order(
 
 
 async def test_two_approvals_pending_at_once_are_answered_in_the_other_order(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    calls = [{"name": "exec_command", "arguments": {"cmd": f"touch {name}", "login": False}} for name in ("a", "b")]
+    calls = [shell_call(f"touch {name}") for name in ("a", "b")]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     await open_session("Two things.")
     first, second = await driver.wait_for("ExecApprovalRequest", 2)
@@ -117,9 +110,9 @@ async def test_two_approvals_pending_at_once_are_answered_in_the_other_order(
 
 
 async def test_a_signal_without_a_decision_row_approves_nothing(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("touch forged"), {"text": "Done."}])
+    model.script(replies=[shell("touch forged"), {"text": "Done."}])
     await open_session("Try it.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     for _ in range(3):
@@ -130,10 +123,10 @@ async def test_a_signal_without_a_decision_row_approves_nothing(
 
 
 async def test_an_expired_approval_denies(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"approval_timeout_seconds": 1})
-    model.script(replies=[command("touch late"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("touch late"), {"text": "{{last_output}}"}])
     await open_session("Wait for me.")
     end = await driver.wait_for_end()
     assert "nobody answered within 1 seconds" in end["last_agent_message"]
@@ -151,7 +144,6 @@ async def test_an_expired_approval_denies(
 async def test_an_approval_that_ends_the_turn_says_why_in_words(
     decision: DecisionKind | None,
     message: str,
-    worker: RunningWorker,
     driver: SessionDriver,
     sandbox: LocalSandbox,
     model: ScriptedModel,
@@ -159,7 +151,7 @@ async def test_an_approval_that_ends_the_turn_says_why_in_words(
 ) -> None:
     limits = {"approval_timeout_seconds": 60 if decision else 1, "approval_on_timeout": OnTimeout.ABORT}
     driver.settings = driver.settings.model_copy(update=limits)
-    model.script(replies=[command("touch late"), {"text": "Done."}])
+    model.script(replies=[shell("touch late"), {"text": "Done."}])
     await open_session("Wait for me.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
     if decision is not None:
@@ -170,9 +162,9 @@ async def test_an_approval_that_ends_the_turn_says_why_in_words(
 
 
 async def test_a_message_during_a_turn_reaches_the_next_model_call(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("tail -f /dev/null", yield_time_ms=1000), {"text": "Done."}])
+    model.script(replies=[shell("tail -f /dev/null", yield_time_ms=1000), {"text": "Done."}])
     await open_session("Wait a second.")
     while not await driver.rows(RowKind.TOOL_INTENT):
         await asyncio.sleep(0.02)
@@ -183,7 +175,7 @@ async def test_a_message_during_a_turn_reaches_the_next_model_call(
     assert len(await driver.events("TurnStarted")) == 1
 
 
-async def test_a_message_after_the_turn_starts_the_next_one(worker: RunningWorker, driver: SessionDriver) -> None:
+async def test_a_message_after_the_turn_starts_the_next_one(driver: SessionDriver) -> None:
     await driver.open("Say hello.")
     await driver.wait_for_end(1)
     await driver.say("And again.")
@@ -191,9 +183,9 @@ async def test_a_message_after_the_turn_starts_the_next_one(worker: RunningWorke
 
 
 async def test_an_interrupt_kills_the_command_and_tells_the_model(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
 ) -> None:
-    model.script(replies=[command("tail -f /dev/null", yield_time_ms=30000), {"text": "Done."}])
+    model.script(replies=[shell("tail -f /dev/null", yield_time_ms=30000), {"text": "Done."}])
     await open_session("Work for long.")
     while not await driver.rows(RowKind.TOOL_INTENT):
         await asyncio.sleep(0.02)
@@ -212,9 +204,9 @@ async def test_an_interrupt_kills_the_command_and_tells_the_model(
 
 
 async def test_a_turn_that_was_being_stopped_runs_nothing_more_in_a_new_run(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel
+    driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel
 ) -> None:
-    model.script(replies=[command("ls"), {"text": "Done."}])
+    model.script(replies=[shell("ls"), {"text": "Done."}])
     await driver.open("Look.")
     while not await driver.rows(RowKind.TOOL_CALL):
         await asyncio.sleep(0.02)
@@ -234,7 +226,7 @@ async def test_a_turn_that_was_being_stopped_runs_nothing_more_in_a_new_run(
 
 
 async def test_a_final_message_that_is_not_the_json_asked_for_fails_the_turn(
-    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+    driver: SessionDriver, model: ScriptedModel
 ) -> None:
     schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     driver.settings = driver.settings.model_copy(update={"output_schema": schema})
@@ -245,7 +237,7 @@ async def test_a_final_message_that_is_not_the_json_asked_for_fails_the_turn(
     assert "I would rather not." in end["message"]
 
 
-async def test_shutdown_completes_the_session_after_the_turn(worker: RunningWorker, driver: SessionDriver) -> None:
+async def test_shutdown_completes_the_session_after_the_turn(driver: SessionDriver) -> None:
     await driver.open("Say hello.")
     await driver.handle.signal(names.SIGNAL_SHUTDOWN)
     await driver.handle.result()
@@ -256,10 +248,10 @@ async def test_shutdown_completes_the_session_after_the_turn(worker: RunningWork
 
 
 async def test_the_step_limit_ends_the_turn_with_its_name(
-    worker: RunningWorker, driver: SessionDriver, sandbox: LocalSandbox, model: ScriptedModel, open_session: OpenSession
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"max_steps": 2})
-    model.script(replies=[command("ls") for _ in range(5)])
+    model.script(replies=[shell("ls") for _ in range(5)])
     await open_session("Never stop.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "StepLimitReached")

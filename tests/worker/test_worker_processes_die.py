@@ -13,13 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import SessionDriver, WorkerProcess
+from codex_worker.testing import OpenSession, SessionDriver, WorkerProcess
 
 pytestmark = pytest.mark.temporal
 
-OpenSession = Callable[[str], Awaitable[None]]
 StartProcess = Callable[[], Awaitable[WorkerProcess]]
 
 SLOW = "echo ran >> count; sleep 2; echo finished"
@@ -28,10 +27,6 @@ SLOW = "echo ran >> count; sleep 2; echo finished"
 @pytest.fixture
 def settings() -> SessionSettings:
     return SessionSettings(isolation_required=False, approval_policy=ApprovalPolicy.NEVER)
-
-
-def command(cmd: str) -> dict[str, object]:
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False}}]}
 
 
 async def command_runs(driver: SessionDriver, sandbox: LocalSandbox) -> None:
@@ -50,7 +45,7 @@ async def test_a_running_command_survives_its_worker_and_is_attached_to_again(
     model: ScriptedModel,
     open_session: OpenSession,
 ) -> None:
-    model.script(replies=[command(SLOW), {"text": "{{last_output}}"}])
+    model.script(replies=[shell(SLOW), {"text": "{{last_output}}"}])
     first = await worker_processes()
     await open_session("Take your time.")
     await command_runs(driver, sandbox)
@@ -72,7 +67,7 @@ async def test_two_running_commands_are_both_attached_to_again(
     end: signal.Signals,
 ) -> None:
     lines = (f"echo ran >> {name}; sleep 4; echo {name} finished" for name in ("count", "second"))
-    calls = [{"name": "exec_command", "arguments": {"cmd": line, "login": False}} for line in lines]
+    calls = [shell_call(line) for line in lines]
     model.script(replies=[{"calls": calls}, {"text": "Done."}])
     first = await worker_processes()
     await open_session("Two at once.")
@@ -96,7 +91,7 @@ async def test_a_killed_worker_does_not_rerun_a_finished_command(
     model: ScriptedModel,
     open_session: OpenSession,
 ) -> None:
-    model.script(replies=[command("echo ran >> count"), {"text": "Done.", "delay_seconds": 2}])
+    model.script(replies=[shell("echo ran >> count"), {"text": "Done.", "delay_seconds": 2}])
     first = await worker_processes()
     await open_session("Do it once.")
     while len(model.requests) < 2:
@@ -115,7 +110,7 @@ async def test_a_rollout_in_mid_command_hands_over_at_once_and_kills_nothing(
     model: ScriptedModel,
     open_session: OpenSession,
 ) -> None:
-    model.script(replies=[command("echo ran >> count; sleep 6; echo finished"), {"text": "{{last_output}}"}])
+    model.script(replies=[shell("echo ran >> count; sleep 6; echo finished"), {"text": "{{last_output}}"}])
     old = await worker_processes()
     await open_session("Take your time.")
     await command_runs(driver, sandbox)
@@ -134,7 +129,7 @@ async def test_a_paused_worker_that_comes_back_runs_nothing_twice(
     model: ScriptedModel,
     open_session: OpenSession,
 ) -> None:
-    model.script(replies=[command(SLOW), {"text": "{{last_output}}"}])
+    model.script(replies=[shell(SLOW), {"text": "{{last_output}}"}])
     paused = await worker_processes()
     await open_session("Take your time.")
     await command_runs(driver, sandbox)
@@ -156,7 +151,7 @@ async def test_a_worker_killed_while_a_person_is_waited_for_loses_no_approval(
     open_session: OpenSession,
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"approval_policy": ApprovalPolicy.UNTRUSTED})
-    model.script(replies=[command("echo ran >> count"), {"text": "Done."}])
+    model.script(replies=[shell("echo ran >> count"), {"text": "Done."}])
     first = await worker_processes()
     await open_session("Ask me.")
     asked = (await driver.wait_for("ExecApprovalRequest"))[0]
@@ -176,7 +171,7 @@ async def test_every_model_call_is_measured_once_also_when_a_worker_dies(
     open_session: OpenSession,
 ) -> None:
     limited = {"text": "Done.", "fail": [{"status": 429, "retry_after": 0.1, "times": 2}]}
-    model.script(replies=[command(SLOW), limited])
+    model.script(replies=[shell(SLOW), limited])
     first = await worker_processes()
     await open_session("Count.")
     await command_runs(driver, sandbox)

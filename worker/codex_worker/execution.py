@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from codex_api.rows import ToolCallPayload, ToolResultPayload
+from codex_api.tools import APPLY_PATCH, EXEC_COMMAND, REQUEST_USER_INPUT, UPDATE_PLAN, VIEW_IMAGE, WRITE_STDIN
 from codex_journal.journal import Journal
 from codex_journal.rows import SessionRecord
 from codex_worker.gate import NotAllowed, require_allowed
@@ -16,7 +17,6 @@ from codex_worker.handlers.sandboxed import SandboxedCalls
 from codex_worker.handlers.unexecuted import PlanUpdates, Questions
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.sandboxes import Sandboxes
-from codex_worker.tools import catalogue
 from codex_worker.transcript import Transcript, Transcripts
 
 
@@ -34,12 +34,12 @@ class Executor:
         self._results = Results(journal, transcripts, metrics)
         sandboxed = SandboxedCalls(journal, transcripts, sandboxes, self._results)
         self._handlers: dict[str, Handler] = {
-            catalogue.EXEC_COMMAND: sandboxed,
-            catalogue.WRITE_STDIN: sandboxed,
-            catalogue.APPLY_PATCH: sandboxed,
-            catalogue.VIEW_IMAGE: Images(sandboxes, transcripts, self._results),
-            catalogue.UPDATE_PLAN: PlanUpdates(self._results),
-            catalogue.REQUEST_USER_INPUT: Questions(self._results),
+            EXEC_COMMAND: sandboxed,
+            WRITE_STDIN: sandboxed,
+            APPLY_PATCH: sandboxed,
+            VIEW_IMAGE: Images(sandboxes, transcripts, self._results),
+            UPDATE_PLAN: PlanUpdates(self._results),
+            REQUEST_USER_INPUT: Questions(self._results),
         }
 
     async def run(self, record: SessionRecord, transcript: Transcript, call_id: str) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from codex_api.approvals import Decision, DecisionKind, approval_id
 from codex_api.rows import Classification, SessionSettings, ToolCallPayload
 from codex_api.session import ApprovalPolicy
+from codex_api.tools import REQUEST_USER_INPUT
 from codex_worker.tools import outcomes
-from codex_worker.tools.catalogue import REQUEST_USER_INPUT, lets_run
+from codex_worker.tools.catalogue import lets_run
 from codex_worker.tools.digests import digest_of
 
 

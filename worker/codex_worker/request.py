@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -62,20 +62,12 @@ def model_request(
 
     ``tokens`` is its estimated size. Raises MissingProviderKey.
     """
-    settings = record.settings
-    return ModelRequest(
-        base_url=target.provider.base_url,
-        api_key=target.provider.key(),
-        session=record.session,
-        model=target.model,
-        instructions=prompt_text(target.family.instructions),
-        input=[*sendable(transcript.items()), *added],
+    request = _request(record, target, transcript, [*sendable(transcript.items()), *added], tokens)
+    return replace(
+        request,
         tools=_tools(target.family.freeform_patch),
-        reasoning_effort=settings.reasoning_effort.value if settings.reasoning_effort else None,
         reasoning_summary="auto" if target.family.reasoning_summaries else None,
-        encrypted_reasoning=target.family.encrypted_reasoning,
-        max_output_tokens=output_allowance(settings, transcript.spent, tokens, target.prices),
-        text_format=text_format(settings),
+        text_format=text_format(record.settings),
     )
 
 
@@ -84,16 +76,23 @@ def compaction_request(
 ) -> ModelRequest:
     """Build the request for a summary of ``items``: the same instructions, no tools. Raises MissingProviderKey."""
     tokens = sum(map(item_tokens, items))
+    return _request(record, target, transcript, [*sendable(items), compaction_prompt()], tokens)
+
+
+def _request(
+    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item], tokens: int
+) -> ModelRequest:
+    settings = record.settings
     return ModelRequest(
         base_url=target.provider.base_url,
         api_key=target.provider.key(),
         session=record.session,
         model=target.model,
         instructions=prompt_text(target.family.instructions),
-        input=[*sendable(items), compaction_prompt()],
-        reasoning_effort=record.settings.reasoning_effort.value if record.settings.reasoning_effort else None,
+        input=items,
+        reasoning_effort=settings.reasoning_effort.value if settings.reasoning_effort else None,
         encrypted_reasoning=target.family.encrypted_reasoning,
-        max_output_tokens=output_allowance(record.settings, transcript.spent, tokens, target.prices),
+        max_output_tokens=output_allowance(settings, transcript.spent, tokens, target.prices),
     )
 
 

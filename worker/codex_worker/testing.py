@@ -13,7 +13,7 @@ import signal
 import sys
 import sysconfig
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -45,9 +45,12 @@ from codex_worker.providers import Provider, Providers
 
 PATIENCE_SECONDS = 60.0
 
+OpenSession = Callable[[str], Awaitable[None]]
+"""Open a session with a prompt."""
 
-def _program(name: str) -> str:
-    # The environment's own programs, also where it was not activated.
+
+def installed_program(name: str) -> str:
+    """Return the path of a program of this environment, activated or not; raises RuntimeError without it."""
     path = shutil.which(name, path=f"{sysconfig.get_path('scripts')}:{os.environ.get('PATH', os.defpath)}")
     if path is None:
         raise RuntimeError(f"{name} is missing: install the development dependencies (make install)")
@@ -59,7 +62,7 @@ async def temporal_dev_server(*options: str) -> AsyncIterator[WorkflowEnvironmen
     """Start Temporal's dev server on a free port, in memory; ``options`` go to its command line."""
     environment = await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
-        dev_server_existing_path=_program("temporal"),
+        dev_server_existing_path=installed_program("temporal"),
         dev_server_extra_args=[*DEV_SERVER_OPTIONS, *options],
     )
     async with environment:
@@ -70,7 +73,7 @@ async def temporal_dev_server(*options: str) -> AsyncIterator[WorkflowEnvironmen
 async def temporal_time_skipping_server() -> AsyncIterator[WorkflowEnvironment]:
     """Start Temporal's test server, which jumps over timers while nothing else happens."""
     environment = await WorkflowEnvironment.start_time_skipping(
-        data_converter=pydantic_data_converter, test_server_existing_path=_program("temporal-test-server")
+        data_converter=pydantic_data_converter, test_server_existing_path=installed_program("temporal-test-server")
     )
     async with environment:
         yield environment

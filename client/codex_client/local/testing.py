@@ -133,8 +133,3 @@ async def local_machine(folder: Path, replies: Sequence[Mapping[str, Any]]) -> A
         for pid in machine.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def shell(cmd: str, **more: object) -> dict[str, object]:
-    """Return a reply that runs a command."""
-    return {"calls": [{"name": "exec_command", "arguments": {"cmd": cmd, "login": False, **more}}]}

@@ -7,12 +7,23 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+from codex_api.tools import EXEC_COMMAND
 from codex_client.model_server.faults import FaultCounter
 from codex_client.model_server.running import listening
 from codex_client.model_server.script import Script
 from codex_client.model_server.server import ModelServer, RecordedRequest
 
 HOST = "127.0.0.1"
+
+
+def shell_call(cmd: str, **arguments: object) -> dict[str, Any]:
+    """Return the call that runs a command line; ``arguments`` are further ones of the tool."""
+    return {"name": EXEC_COMMAND, "arguments": {"cmd": cmd, "login": False, **arguments}}
+
+
+def shell(cmd: str, **arguments: object) -> dict[str, Any]:
+    """Return the reply that calls for one command line, and does no more."""
+    return {"calls": [shell_call(cmd, **arguments)]}
 
 
 class ScriptedModel:

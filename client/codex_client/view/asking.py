@@ -10,7 +10,8 @@ from rich.text import Text
 
 from codex_api.approvals import MAX_REASON_CHARACTERS, Decision, DecisionKind
 from codex_api.rows import ToolCallPayload
-from codex_client.view.items import REQUEST_USER_INPUT, WRITE_STDIN, is_patch, patch_text
+from codex_api.tools import REQUEST_USER_INPUT, WRITE_STDIN
+from codex_client.view.items import is_patch, patch_text
 from codex_client.view.presenter import Question
 from codex_client.view.questions import AskedQuestion, answer_to, joined_answers, questions_of
 from codex_client.view.safe_text import exact_lines, safe_line, safe_lines

@@ -8,13 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from codex_api.rows import ToolCallPayload
-
-APPLY_PATCH = "apply_patch"
-PATCH_PROGRAM = "codex-apply-patch"
-EXEC_COMMAND = "exec_command"
-WRITE_STDIN = "write_stdin"
-UPDATE_PLAN = "update_plan"
-REQUEST_USER_INPUT = "request_user_input"
+from codex_api.tools import APPLY_PATCH, PATCH_PROGRAM
 
 _PATCHED_FILE = re.compile(r"^\*\*\* (Add|Delete|Update) File: (.+)$", re.MULTILINE)
 # The lines told about a command end with this one; they are few, and a command may print it too.

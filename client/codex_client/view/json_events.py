@@ -12,6 +12,7 @@ from codex_api.approvals import DecisionKind
 from codex_api.conditions import REASON_INTERRUPTED
 from codex_api.events import TurnComplete
 from codex_api.rows import ToolCallPayload, UsagePayload
+from codex_api.tools import EXEC_COMMAND, REQUEST_USER_INPUT
 from codex_client.view.happenings import (
     AgentReasoned,
     AgentSaid,
@@ -33,7 +34,6 @@ from codex_client.view.happenings import (
     TurnEnded,
     UserSaid,
 )
-from codex_client.view.items import EXEC_COMMAND, REQUEST_USER_INPUT
 from codex_client.view.json_items import JsonObject, approval_kind, call_item, call_status, remark, reported_changes
 from codex_client.view.lines import ended_words
 from codex_client.view.presenter import Outcome, RunInfo

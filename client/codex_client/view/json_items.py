@@ -6,6 +6,7 @@ import posixpath
 from typing import Any
 
 from codex_api.rows import Classification, FileChange, ToolCallPayload, ToolResultPayload
+from codex_api.tools import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN
 from codex_client.view.happenings import (
     AgentReasoned,
     AgentSaid,
@@ -14,7 +15,7 @@ from codex_client.view.happenings import (
     SandboxSaid,
     UserSaid,
 )
-from codex_client.view.items import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN, is_patch, patched_files
+from codex_client.view.items import is_patch, patched_files
 from codex_client.view.shell_words import joined
 
 JsonObject = dict[str, Any]

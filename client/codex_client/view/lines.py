@@ -8,6 +8,7 @@ from enum import StrEnum
 from codex_api.approvals import DecisionKind
 from codex_api.events import TurnComplete
 from codex_api.rows import ToolCallPayload
+from codex_api.tools import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN
 from codex_client.view.endings import ending_words
 from codex_client.view.excerpts import diff_stat, excerpt
 from codex_client.view.happenings import (
@@ -27,7 +28,7 @@ from codex_client.view.happenings import (
     TurnEnded,
     UserSaid,
 )
-from codex_client.view.items import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN, answers_text, is_patch, patched_files
+from codex_client.view.items import answers_text, is_patch, patched_files
 from codex_client.view.safe_text import safe_line, safe_lines, safe_output_line
 from codex_client.view.wording import MESSAGE_WIDTH, decided_words, result_words, retry_words
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from codex_api import conditions
 from codex_api.approvals import DecisionKind
 from codex_api.events import TurnComplete, TurnEnd
+from codex_api.tools import REQUEST_USER_INPUT
 from codex_client.view.endings import REFUSALS, resume_command, with_way_on
 from codex_client.view.happenings import AgentSaid, ApprovalAnswered, Happening, TurnBegan, TurnEnded
-from codex_client.view.items import REQUEST_USER_INPUT, agent_text
+from codex_client.view.items import agent_text
 from codex_client.view.lines import call_words, ended_words
 from codex_client.view.presenter import Outcome
 from codex_client.view.progress import Progress

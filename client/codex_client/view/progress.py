@@ -33,6 +33,7 @@ from codex_api.rows import (
     ToolResultPayload,
     UsagePayload,
 )
+from codex_api.tools import EXEC_COMMAND, UPDATE_PLAN, WRITE_STDIN
 from codex_client.view.happenings import (
     AgentReasoned,
     AgentSaid,
@@ -56,9 +57,6 @@ from codex_client.view.happenings import (
     UserSaid,
 )
 from codex_client.view.items import (
-    EXEC_COMMAND,
-    UPDATE_PLAN,
-    WRITE_STDIN,
     agent_text,
     output_text,
     patch_text,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from codex_worker.tools.display import escape_for_display, is_deceptive
+from codex_worker.tools.display import NEWLINE_SIGN, escape_for_display, is_deceptive
 
 MAX_SHOWN_CHARACTERS = 256 * 1024
 TAB_SPACES = 4
@@ -30,14 +30,14 @@ def safe_lines(text: str) -> str:
 def safe_line(text: str, width: int = 0) -> str:
     """Return the text on one line, cut to ``width`` characters where that is given."""
     # What lies beyond the width is not looked at: a command may be megabytes long.
-    escaped = safe_lines(text[: width * 2] if width else text).replace("\n", "\\n")
+    escaped = safe_lines(text[: width * 2] if width else text).replace("\n", NEWLINE_SIGN)
     return cut(escaped, width) if width else escaped
 
 
 def safe_output_line(line: str) -> str:
     """Return a line of a command's output as a terminal would leave it: without colours, the last rewrite counts."""
     rewritten = _TERMINAL_SEQUENCE.sub("", line).rstrip("\r").rpartition("\r")[2]
-    return safe_lines(rewritten).replace("\n", "\\n")
+    return safe_lines(rewritten).replace("\n", NEWLINE_SIGN)
 
 
 def exact_lines(text: str, shown: str) -> list[str]:

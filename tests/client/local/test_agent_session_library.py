@@ -23,7 +23,8 @@ from codex_client.event_source import SessionEnded, SessionEvent
 from codex_client.local.config import LocalConfig
 from codex_client.local.errors import SessionInUse
 from codex_client.local.session_options import SessionOptions
-from codex_client.local.testing import Machine, shell
+from codex_client.local.testing import Machine
+from codex_client.model_server.testing import shell
 from codex_client.operations import (
     Compact,
     ExecApproval,

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from codex_client.local.testing import PATIENCE_SECONDS, Machine, shell
+from codex_client.local.testing import PATIENCE_SECONDS, Machine
+from codex_client.model_server.testing import shell, shell_call
 
 pytestmark = pytest.mark.temporal
 
@@ -117,9 +118,7 @@ async def test_a_denied_command_never_runs_and_the_model_reads_why(machine: Mach
 
 
 async def test_two_commands_are_asked_one_after_the_other(machine: Machine) -> None:
-    calls = [
-        {"name": "exec_command", "arguments": {"cmd": f"touch {name}.txt", "login": False}} for name in ("one", "two")
-    ]
+    calls = [shell_call(f"touch {name}.txt") for name in ("one", "two")]
     machine.model.script(replies=[{"calls": calls}, {"text": "Done."}])
     async with terminal(machine, *ASK) as person:
         await person.shows("y approve")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from codex_client.local.testing import Machine, shell
+from codex_client.local.testing import Machine
+from codex_client.model_server.testing import shell
 
 pytestmark = pytest.mark.temporal
 

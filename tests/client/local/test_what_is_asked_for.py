@@ -187,16 +187,27 @@ def test_a_schema_of_the_real_kind_is_taken(tmp_path: Path) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["object", "string"]),
     lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["type", "properties", "items", "anyOf", "x"]), inner)
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(["type", "properties", "items", "anyOf", "x"]), inner)
+        | st.fixed_dictionaries(
+            {"type": st.just("object")},
+            optional={"properties": st.dictionaries(st.sampled_from("ab"), inner), "anyOf": st.lists(inner)},
+        )
     ),
 )
 
 
 @given(json_values)
 def test_whatever_stands_in_a_schema_file_is_judged(value: Any) -> None:
-    assert problem_of(value) is None or isinstance(problem_of(value), str)
+    problem = problem_of(value)
+    if problem is None:
+        assert {"type", "anyOf"} & value.keys()
+        assert all(problem_of(part) is None for part in value.get("anyOf", []))
+        assert all(problem_of(part) is None for part in value.get("properties", {}).values())
+    else:
+        assert problem.startswith(("the schema", "properties.", "items", "anyOf["))
 
 
 def test_the_newest_schema_is_the_one_that_migrations_lead_to() -> None:
@@ -247,20 +258,25 @@ def test_a_session_is_locked_by_one_at_a_time(tmp_path: Path) -> None:
 
 def test_a_look_at_a_session_keeps_nobody_from_taking_it(tmp_path: Path) -> None:
     over = threading.Event()
+    looks, taken = 0, 0
 
     def look() -> None:
+        nonlocal looks
         while not over.is_set():
             is_locked(tmp_path, "s")
+            looks += 1
 
     looking = threading.Thread(target=look)
     looking.start()
     try:
         for _ in range(200):
             with SessionLock(tmp_path, "s"):
-                pass
+                taken += 1
     finally:
         over.set()
         looking.join()
+    assert taken == 200
+    assert looks > 0
 
 
 def test_a_digest_tells_providers_apart_and_no_key(tmp_path: Path) -> None:

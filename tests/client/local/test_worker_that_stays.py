@@ -16,10 +16,10 @@ from temporalio.client import Client
 from codex_api.rows import SessionSettings
 from codex_client.local.errors import LocalError
 from codex_client.local.state_folder import StateFolder
-from codex_client.local.testing import Machine, shell
+from codex_client.local.testing import Machine
 from codex_client.local.worker_registration import find_worker
 from codex_client.local.worker_socket import NewSession, WorkerSocket, begin_session, read_deltas
-from codex_client.model_server.testing import ScriptedModel
+from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.errors import JournalUnavailable
 from codex_worker.deltas import Delta
 
@@ -252,4 +252,7 @@ async def test_pieces_of_a_session_reach_only_who_asked_for_it(tmp_path: Path) -
 
 
 async def test_no_pieces_come_where_nobody_streams(tmp_path: Path) -> None:
-    await read_deltas(str(tmp_path / "nothing"), "mine", print)
+    received: list[Delta] = []
+    async with asyncio.timeout(10):
+        await read_deltas(str(tmp_path / "nothing"), "mine", received.append)
+    assert received == []

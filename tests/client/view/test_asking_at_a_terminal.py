@@ -120,10 +120,10 @@ async def test_the_whole_command_is_shown_with_its_line_breaks_and_nothing_hidde
     await asking
     panel = terminal.read()
     assert "echo [bold]one[/bold]" in panel
-    assert "\\u202e" in panel
+    assert "⟨U+202E⟩" in panel
     assert "\u202e" not in panel
     assert panel.count("z") == 300
-    assert "END\\x1b[2K" in panel
+    assert "END⟨U+001B⟩[2K" in panel
     assert "\x1b]0;" not in panel
 
 

@@ -314,6 +314,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_turn(rows: SessionRows, info:
         presenter.begin(info)
         presenter.show(rows.said("Anybody there?"))
         presenter.end(Outcome(1, "x", "y", "", SESSION))
+        assert os.path.samestat(os.fstat(out.fileno()), os.stat(os.devnull)), "what is written later goes nowhere"
 
 
 def test_nobody_can_be_asked_through_the_stream(rows: SessionRows) -> None:

@@ -45,7 +45,7 @@ def test_a_piped_list_has_whole_ids_and_one_tab_between_fields() -> None:
     assert len(lines) == 2
     fields = lines[0].split("\t")
     assert (fields[0], fields[4], len(fields)) == (SESSION, "TurnComplete", 6)
-    assert fields[5] == "Fix the tests\\x1b[2J [red]now[/red]"
+    assert fields[5] == "Fix the tests⟨U+001B⟩[2J [red]now[/red]"
 
 
 def test_a_list_in_a_terminal_is_a_table_that_fits(terminal: PseudoTerminal) -> None:

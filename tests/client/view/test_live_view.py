@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -249,3 +250,5 @@ async def test_a_terminal_that_is_closed_does_not_stop_the_turn(
     view.show(rows.said("Anybody there?"))
     await asyncio.sleep(LONGER_THAN_A_FRAME)
     view.end(outcome_of(rows.all))
+    # What is written later goes nowhere.
+    assert os.path.samestat(os.fstat(terminal.stream.fileno()), os.stat(os.devnull))

@@ -67,7 +67,7 @@ def test_each_form_runs_the_same_program_with_the_patch_on_its_input() -> None:
 def test_what_the_approver_sees_is_the_patch_itself() -> None:
     call = payload(custom(PATCH))
     assert call.classification is Classification.ASK
-    assert call.preview == PATCH.replace("\n", "\\n")
+    assert call.preview == PATCH.replace("\n", "⏎")
     assert call.approval_id
 
 
@@ -159,7 +159,7 @@ def test_a_patch_after_cd_starts_in_that_directory() -> None:
 
 def test_the_justification_of_an_intercepted_patch_is_kept() -> None:
     item = function({"cmd": heredoc(PATCH), "justification": "to\u202egreet"}, "exec_command")
-    assert payload(item).justification == "to\\u202egreet"
+    assert payload(item).justification == "to⟨U+202E⟩greet"
 
 
 @pytest.mark.parametrize(

@@ -11,41 +11,31 @@ from hypothesis import strategies as st
 
 from codex_worker.tools.display import ELLIPSIS, MAX_PREVIEW_BYTES, escape_for_display, is_deceptive, preview
 
-ESCAPE = re.compile(r"\\(?:([nrt\\])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+ESCAPE = re.compile(r"⏎|⇥|⟨U\+([0-9A-F]{4,6})⟩")
 
 
 def unescape(shown: str) -> str:
-    """Read an escaped text as a person who knows the escapes would."""
-
-    def character(match: re.Match[str]) -> str:
-        short, *codes = match.groups()
-        return (
-            {"n": "\n", "r": "\r", "t": "\t", "\\": "\\"}[short]
-            if short
-            else chr(int("".join(filter(None, codes)), 16))
-        )
-
-    return ESCAPE.sub(character, shown)
+    """Read an escaped text as a person who knows the signs would."""
+    return ESCAPE.sub(lambda found: {"⏎": "\n", "⇥": "\t"}.get(found[0]) or chr(int(found[1], 16)), shown)
 
 
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("ls -l | wc", "ls -l | wc"),
-        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
-        ("\x1b[2K", "\\x1b[2K"),
-        ("a\x00b\x7fc\x85d", "a\\x00b\\x7fc\\x85d"),
-        ("rm \u202etxt.exe", "rm \\u202etxt.exe"),
-        ("a\u200bb\ufeff", "a\\u200bb\\ufeff"),
-        ("a\u00a0b\u3000", "a\\xa0b\\u3000"),
-        ("\U000e0041", "\\U000e0041"),
-        ("\ud800", "\\ud800"),
-        ("\u05d0/\u05d1", "\\u05d0/\\u05d1"),
-        ("grep 'a\\.b' x", "grep 'a\\.b' x"),
-        ("printf 'a\\nb'", "printf 'a\\\\nb'"),
-        ("a \\\n b", "a \\\\\\n b"),
-        ("C:\\\\x\\", "C:\\\\\\\\x\\"),
+        ("a\nb\tc\rd", "a⏎b⇥c⟨U+000D⟩d"),
+        ("\x1b[2K", "⟨U+001B⟩[2K"),
+        ("a\x00b\x7fc\x85d", "a⟨U+0000⟩b⟨U+007F⟩c⟨U+0085⟩d"),
+        ("rm \u202etxt.exe", "rm ⟨U+202E⟩txt.exe"),
+        ("a\u200bb\ufeff", "a⟨U+200B⟩b⟨U+FEFF⟩"),
+        ("a\u00a0b\u3000", "a⟨U+00A0⟩b⟨U+3000⟩"),
+        ("\U000e0041", "⟨U+E0041⟩"),
+        ("\ud800", "⟨U+D800⟩"),
+        ("\u05d0/\u05d1", "⟨U+05D0⟩/⟨U+05D1⟩"),
+        ("a⏎b⇥c⟨U+202E⟩", "a⟨U+23CE⟩b⟨U+21E5⟩c⟨U+27E8⟩U+202E⟩"),
         ("Grüße 你好 🙂", "Grüße 你好 🙂"),
+        *((text, text) for text in (r"grep 'a\.b' x", r"printf 'a\nb\u202e'", r"C:\\x\ ")),
+        ("a \\\n b", "a \\⏎ b"),
     ],
 )
 def test_deceptive_characters_are_shown_as_escapes(text: str, shown: str) -> None:
@@ -69,12 +59,12 @@ def test_every_invisible_or_reordering_character_of_unicode_is_visible_when_esca
         invisible = unicodedata.category(character) in INVISIBLE and character != " "
         if invisible or unicodedata.bidirectional(character) in REORDERING:
             shown = escape_for_display(character)
-            assert re.fullmatch(r"\\([nrt]|x..|u....|U........)", shown, re.ASCII), hex(code)
+            assert re.fullmatch(r"[⏎⇥]|⟨U\+[0-9A-F]{4,6}⟩", shown), hex(code)
             checked += 1
     assert checked > 50_000
 
 
-@given(st.text() | st.text("\\nrtxuU0041\n\t\x1b\u202e"))
+@given(st.text() | st.text("\\nxuU+202E⟨⟩⏎⇥\n\t\x1b\u202e"))
 def test_two_texts_never_look_alike(text: str) -> None:
     shown = escape_for_display(text)
     assert unescape(shown) == text

@@ -166,7 +166,7 @@ def test_what_the_model_marks_as_escalated_asks_and_says_why() -> None:
         ApprovalPolicy.ON_REQUEST, cmd="ls", sandbox_permissions="require_escalated", justification="May I\nlook?"
     )
     assert call.classification is Classification.ASK
-    assert call.justification == "May I\\nlook?"
+    assert call.justification == "May I⏎look?"
     assert "justification" not in call.arguments
     assert call.argv == ["bash", "-lc", "ls"]
     long = judged(ApprovalPolicy.ON_REQUEST, cmd="ls", justification="j" * 100_000)
@@ -254,5 +254,5 @@ def test_a_patch_in_a_shell_asks_where_it_is_marked_as_escalated() -> None:
 
 
 @given(st.text(max_size=300) | st.text(alphabet="rm -f;&|()'\"$`{}<>\n\\", max_size=80))
-def test_any_script_is_judged(script: str) -> None:
-    asks_on_request(script, "/workspace/a", "/workspace")
+def test_a_forced_delete_asks_whatever_comes_after_it(script: str) -> None:
+    assert asks_on_request(f"rm -f x\n{script}", "/workspace/a", "/workspace")

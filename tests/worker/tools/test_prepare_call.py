@@ -103,7 +103,7 @@ def test_waiting_for_a_process_runs_unasked_and_writing_to_it_asks() -> None:
     assert poll.digest == write_digest(5, "")
     written = payload({"session_id": 5, "chars": "y\n\x03"}, "write_stdin")
     assert written.classification is Classification.ASK
-    assert written.preview == "write to process 5: y\\n\\x03"
+    assert written.preview == "write to process 5: y⏎⟨U+0003⟩"
     assert written.digest == write_digest(5, "y\n\x03")
     assert written.approval_id == approval_id("uid-1", written.nonce, written.digest, 2, 1)
 

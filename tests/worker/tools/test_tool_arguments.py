@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jsonschema
@@ -174,6 +177,12 @@ def test_a_patch_is_freeform_for_models_that_learnt_it_so() -> None:
         assert marker in patch["format"]["definition"]
 
 
-def test_the_definitions_never_change_within_a_process() -> None:
-    for freeform in (False, True):
-        assert json.dumps(tool_definitions(freeform)) == json.dumps(tool_definitions(freeform))
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_definitions_are_the_same_bytes_in_every_process(seed: str) -> None:
+    program = (
+        "import json; from codex_worker.tools.schemas import tool_definitions;"
+        "print(json.dumps([tool_definitions(False), tool_definitions(True)]))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == json.dumps([tool_definitions(False), tool_definitions(True)]) + "\n"

@@ -44,7 +44,7 @@ def test_a_plan_is_kept_as_it_was_sent_and_runs_unasked_in_its_turn() -> None:
     call = prepared("update_plan", {"plan": plan, "explanation": None}).payload
     assert (call.classification, call.serial) == (Classification.AUTOMATIC, True)
     assert call.arguments == {"plan": plan, "explanation": ""}
-    assert call.preview == "[x] Read\\n[>] Write"
+    assert call.preview == "[x] Read⏎[>] Write"
     require_allowed(call, session=SESSION, policy=ApprovalPolicy.UNTRUSTED, decision=None)
 
 

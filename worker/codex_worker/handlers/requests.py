@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from codex_api.events import TurnDiff
 from codex_api.rows import FileChange, ToolCallPayload, ToolResultPayload
+from codex_api.tools import APPLY_PATCH
 from codex_sandbox.protocol import CommandReply, StartCommand, WriteCharacters
 from codex_worker.handlers.results import position_of
 from codex_worker.reply import output_of
 from codex_worker.token_estimates import BYTES_PER_TOKEN
 from codex_worker.tools import outcomes
 from codex_worker.tools.apply_patch import REPORT_BYTES, YIELD_MS, BadReport, format_report, read_report
-from codex_worker.tools.catalogue import APPLY_PATCH
 from codex_worker.tools.output import format_reply
 
 

@@ -7,6 +7,7 @@ import contextlib
 from codex_api.conditions import REASON_REACHED
 from codex_api.events import TurnDiff
 from codex_api.rows import RowKind, ToolCallPayload, ToolIntentPayload, ToolResultPayload
+from codex_api.tools import APPLY_PATCH, WRITE_STDIN
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
 from codex_sandbox.client import SandboxClient
@@ -17,7 +18,6 @@ from codex_worker.handlers.results import GrantedCall, Results, position_of, res
 from codex_worker.handover import until_shutdown
 from codex_worker.sandboxes import Sandboxes, SandboxNotReady
 from codex_worker.tools import outcomes
-from codex_worker.tools.catalogue import APPLY_PATCH, WRITE_STDIN
 from codex_worker.transcript import Transcript, Transcripts
 
 # After these the supervisor will not run the call, in this life or any other: the model is told.

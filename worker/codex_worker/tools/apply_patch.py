@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from codex_api.tools import PATCH_PROGRAM
 from codex_sandbox.protocol import MAX_OUTPUT_BYTES, MAX_YIELD_MS, CommandReply
 from codex_worker.tools.exec_command import MAX_OUTPUT_TOKENS, ToolArguments
 from codex_worker.tools.output import truncate_middle
 
-PROGRAM = "codex-apply-patch"
 YIELD_MS = MAX_YIELD_MS  # a patch is quick; one that is not done by then has failed
 REPORT_BYTES = MAX_OUTPUT_BYTES
 MAX_PATCH_BYTES = 1024 * 1024
@@ -60,7 +60,7 @@ class BadReport(Exception):
 
 
 def patch_argv(turn: int) -> list[str]:
-    return [PROGRAM, "--report", "--turn", str(turn)]
+    return [PATCH_PROGRAM, "--report", "--turn", str(turn)]
 
 
 def read_report(reply: CommandReply) -> PatchReport:
@@ -76,7 +76,7 @@ def read_report(reply: CommandReply) -> PatchReport:
     except ValueError as error:  # pydantic's ValidationError is one
         raise BadReport(_without_report(reply, reply.exit_code)) from error
     if report.exit_code != reply.exit_code:
-        raise BadReport(f"{PROGRAM} ended with code {reply.exit_code} but reported {report.exit_code}")
+        raise BadReport(f"{PATCH_PROGRAM} ended with code {reply.exit_code} but reported {report.exit_code}")
     return report
 
 
@@ -86,8 +86,8 @@ def _without_report(reply: CommandReply, exit_code: int) -> str:
     if exit_code == KILLED:
         # It may have been moving files into their places.
         cure = "See which files were changed, and change large files by a command instead"
-        return f"{PROGRAM} was killed, probably for lack of memory. {cure}{told}"
-    return f"{PROGRAM} ended with code {exit_code} and no report{told}"
+        return f"{PATCH_PROGRAM} was killed, probably for lack of memory. {cure}{told}"
+    return f"{PATCH_PROGRAM} ended with code {exit_code} and no report{told}"
 
 
 def format_report(report: PatchReport, seconds: float) -> str:

@@ -1,15 +1,9 @@
-"""What the tools are called, which may run beside others, and which decision lets one run."""
+"""Which tools may run beside others, and which decision lets one run."""
 
 from __future__ import annotations
 
 from codex_api.approvals import DecisionKind
-
-EXEC_COMMAND = "exec_command"
-WRITE_STDIN = "write_stdin"
-APPLY_PATCH = "apply_patch"
-UPDATE_PLAN = "update_plan"
-VIEW_IMAGE = "view_image"
-REQUEST_USER_INPUT = "request_user_input"
+from codex_api.tools import EXEC_COMMAND, REQUEST_USER_INPUT, VIEW_IMAGE, WRITE_STDIN
 
 PARALLEL = frozenset({EXEC_COMMAND, WRITE_STDIN, VIEW_IMAGE})
 

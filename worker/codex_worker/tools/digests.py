@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from codex_api.rows import ToolCallPayload
+from codex_api.tools import WRITE_STDIN
 from codex_sandbox.digest import canonical_json, command_digest, write_digest
-from codex_worker.tools.catalogue import WRITE_STDIN
 
 
 def digest_of(call: ToolCallPayload) -> str:

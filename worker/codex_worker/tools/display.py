@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 MAX_PREVIEW_BYTES = 2048
 ELLIPSIS = "…"
 
-_SHORT_ESCAPES = {"\n": "n", "\r": "r", "\t": "t"}
-# Stands for the backslash of an escape until those of the text are doubled; escaped itself, so that no text holds it.
-_LEAD = "\0"
-_AMBIGUOUS_BACKSLASH = re.compile(rf"\\(?=[nrtxuU\\{_LEAD}])")
+NEWLINE_SIGN = "⏎"
+TAB_SIGN = "⇥"
+_OPENING = "⟨"
+# Commands are full of backslashes: what they mean must be read as it is written, so no escape begins with one.
+_SIGNS = {"\n": NEWLINE_SIGN, "\t": TAB_SIGN}
 _MAX_KNOWN = 4096
 # Right-to-left letters reorder the punctuation beside them even without a control character.
 _REORDERING = frozenset({"R", "AL", "AN"})
@@ -42,14 +42,11 @@ def is_deceptive(character: str) -> bool:
 
 
 def escape_for_display(text: str) -> str:
-    r"""Return the text on one line with every deceptive character as ``\n``, ``\t``, ``\r``, ``\xNN``, ``\uNNNN``...
+    """Return the text on one line: a line break as ``⏎``, a tab as ``⇥``, other deceptive characters as ``⟨U+202E⟩``.
 
-    Two different texts never look alike: a backslash is doubled where it could be read as the start of an escape.
+    Two different texts never look alike: the three signs themselves are written as ``⟨U+23CE⟩`` and the like.
     """
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    marked = text.translate(_MARKS)
-    return _AMBIGUOUS_BACKSLASH.sub(r"\\\\", marked).replace(_LEAD, "\\")
+    return text if text.isascii() and text.isprintable() else text.translate(_MARKS)
 
 
 def preview(text: str, max_bytes: int = MAX_PREVIEW_BYTES) -> tuple[str, bool]:
@@ -66,8 +63,7 @@ class _Marks(dict[int, str]):
     """A character's code → what is shown for it, worked out when it is met; bounded, for a text may hold any."""
 
     def __missing__(self, code: int) -> str:
-        character = chr(code)
-        shown = _LEAD + _escape(character) if is_deceptive(character) else character
+        shown = _shown(chr(code))
         if len(self) >= _MAX_KNOWN:
             self.clear()
         self[code] = shown
@@ -77,8 +73,9 @@ class _Marks(dict[int, str]):
 _MARKS = _Marks()
 
 
-def _escape(character: str) -> str:
-    code = ord(character)
-    if code <= 0xFF:
-        return _SHORT_ESCAPES.get(character) or f"x{code:02x}"
-    return f"u{code:04x}" if code <= 0xFFFF else f"U{code:08x}"
+def _shown(character: str) -> str:
+    if character in _SIGNS:
+        return _SIGNS[character]
+    if is_deceptive(character) or character in (NEWLINE_SIGN, TAB_SIGN, _OPENING):
+        return f"{_OPENING}U+{ord(character):04X}⟩"
+    return character

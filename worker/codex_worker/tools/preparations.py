@@ -8,9 +8,10 @@ from typing import Any
 
 from codex_api.rows import Classification, ToolCallPayload
 from codex_api.session import ApprovalPolicy
+from codex_api.tools import APPLY_PATCH, EXEC_COMMAND, REQUEST_USER_INPUT, UPDATE_PLAN, VIEW_IMAGE, WRITE_STDIN
 from codex_sandbox.digest import command_digest, write_digest
 from codex_sandbox.patch.grammar import InvalidPatch, parse_patch
-from codex_worker.tools import catalogue, outcomes
+from codex_worker.tools import outcomes
 from codex_worker.tools.apply_patch import ApplyPatchArguments, patch_argv
 from codex_worker.tools.call_context import CallContext
 from codex_worker.tools.digests import arguments_digest
@@ -44,7 +45,7 @@ def exec_command(base: ToolCallPayload, arguments: object, context: CallContext)
     base = base.model_copy(update={"justification": justification})
     escalated = parsed.sandbox_permissions == "require_escalated"
     if parsed.shell in (None, *KNOWN_SHELLS) and (patch := patch_in_shell(parsed.cmd)):
-        base = base.model_copy(update={"tool": catalogue.APPLY_PATCH, "serial": True})
+        base = base.model_copy(update={"tool": APPLY_PATCH, "serial": True})
         return _patch(base, patch.text, _directory(directory, patch.directory), context, escalated=escalated)
     argv = [parsed.shell or DEFAULT_SHELL, "-lc" if parsed.login else "-c", parsed.cmd]
     environment = command_environment(context.session, settings.workspace)
@@ -110,12 +111,12 @@ def request_user_input(base: ToolCallPayload, arguments: object, context: CallCo
 Preparation = Callable[[ToolCallPayload, object, CallContext], ToolCallPayload]
 
 FUNCTIONS: dict[str, Preparation] = {
-    catalogue.EXEC_COMMAND: exec_command,
-    catalogue.WRITE_STDIN: write_stdin,
-    catalogue.APPLY_PATCH: apply_patch,
-    catalogue.UPDATE_PLAN: update_plan,
-    catalogue.VIEW_IMAGE: view_image,
-    catalogue.REQUEST_USER_INPUT: request_user_input,
+    EXEC_COMMAND: exec_command,
+    WRITE_STDIN: write_stdin,
+    APPLY_PATCH: apply_patch,
+    UPDATE_PLAN: update_plan,
+    VIEW_IMAGE: view_image,
+    REQUEST_USER_INPUT: request_user_input,
 }
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from codex_api.approvals import approval_id
 from codex_api.names import call_id
 from codex_api.rows import Classification, ToolCallPayload
+from codex_api.tools import APPLY_PATCH, REQUEST_USER_INPUT
 from codex_worker.tools import outcomes
 from codex_worker.tools.call_context import CallContext
-from codex_worker.tools.catalogue import APPLY_PATCH, PARALLEL, REQUEST_USER_INPUT
+from codex_worker.tools.catalogue import PARALLEL
 from codex_worker.tools.display import escape_for_display
 from codex_worker.tools.exec_command import BadArguments
 from codex_worker.tools.output import call_output

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from codex_worker.tools import catalogue
+from codex_api.tools import APPLY_PATCH, EXEC_COMMAND, REQUEST_USER_INPUT, UPDATE_PLAN, VIEW_IMAGE, WRITE_STDIN
 
 
 def tool_definitions(freeform_patch: bool = False) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def tool_definitions(freeform_patch: bool = False) -> list[dict[str, Any]]:
 
 def _exec_command() -> dict[str, Any]:
     return _function(
-        catalogue.EXEC_COMMAND,
+        EXEC_COMMAND,
         "Runs a command in the session's sandbox. Returns its output, or a session ID if it is still running.",
         {
             "cmd": _argument("string", "Shell command to run."),
@@ -46,7 +46,7 @@ def _exec_command() -> dict[str, Any]:
 
 def _write_stdin() -> dict[str, Any]:
     return _function(
-        catalogue.WRITE_STDIN,
+        WRITE_STDIN,
         "Writes to a command that is still running, or only waits for it, and returns its recent output.",
         {
             "session_id": _argument("number", "Session ID of the running command."),
@@ -66,7 +66,7 @@ def _update_plan() -> dict[str, Any]:
         ["step", "status"],
     )
     return _function(
-        catalogue.UPDATE_PLAN,
+        UPDATE_PLAN,
         "Replaces the plan of this task, which people watch. At most one step should be in_progress at a time.",
         {
             "plan": {"type": "array", "description": "All steps, in order.", "items": step},
@@ -98,7 +98,7 @@ def _request_user_input() -> dict[str, Any]:
         ["id", "header", "question", "options"],
     )
     return _function(
-        catalogue.REQUEST_USER_INPUT,
+        REQUEST_USER_INPUT,
         "Asks a person one to three short questions and waits for the answers. Only for what the task cannot do "
         "without: often nobody is there.",
         {"questions": {"type": "array", "description": "One to three questions.", "items": question}},
@@ -108,7 +108,7 @@ def _request_user_input() -> dict[str, Any]:
 
 def _view_image() -> dict[str, Any]:
     return _function(
-        catalogue.VIEW_IMAGE,
+        VIEW_IMAGE,
         "Shows you an image file (PNG, JPEG, GIF or WebP) of the sandbox.",
         {
             "path": _argument("string", "The file; relative to the workspace."),
@@ -120,7 +120,7 @@ def _view_image() -> dict[str, Any]:
 
 def _function_apply_patch() -> dict[str, Any]:
     return _function(
-        catalogue.APPLY_PATCH,
+        APPLY_PATCH,
         f"Edits files by a patch of this form:\n\n{_text('apply_patch.md')}",
         {"input": _argument("string", "The whole patch, from *** Begin Patch to *** End Patch.")},
         ["input"],
@@ -130,7 +130,7 @@ def _function_apply_patch() -> dict[str, Any]:
 def _custom_apply_patch() -> dict[str, Any]:
     return {
         "type": "custom",
-        "name": catalogue.APPLY_PATCH,
+        "name": APPLY_PATCH,
         "description": "Edits files by a patch. This is a freeform tool: write the patch as it is, not as JSON.",
         "format": {"type": "grammar", "syntax": "lark", "definition": _text("apply_patch.lark")},
     }
