@@ -69,6 +69,16 @@ def asks(cmd: str, **more: Any) -> bool:
         "eval rm '-rf' x",
         "eval 'rm' \"'-rf' x\"",
         "su -c 'rm -rf x'",
+        "bash <<'EOF'\nrm -rf src\nEOF",
+        "sudo -n bash -s <<-EOF | cat\n\trm -rf src\nEOF",
+        "source /dev/stdin <<EOF\nrm -rf $x\nEOF",
+        "sh <<< 'rm -rf src'",
+        'sh <<<"rm -rf $x"',
+        "sh <<< $'rm -\\x72f src'",
+        "echo 'rm -rf src' | sh",
+        "printf 'rm -rf %s' src | tee log | bash",
+        "cat > x.sh <<EOF\nrm -rf src\nEOF\nbash x.sh",
+        "bash <<'A'\nsh <<'B'\nrm -rf src\nB\nA",
     ],
 )
 def test_a_forced_delete_asks_wherever_it_stands(cmd: str) -> None:
@@ -117,6 +127,9 @@ def test_a_forced_delete_asks_wherever_it_stands(cmd: str) -> None:
         "git -C sub -c a=b config --unset core.hooksPath",
         "git config set core.hooksPath x",
         "env A=1 git config --global --edit",
+        "bash -s <<EOF\necho x > .git/config\nEOF",
+        "perl -0777pi -e s/a/b/ .env",
+        "perl -0pi -e s/a/b/ .env",
     ],
 )
 def test_a_plain_write_to_a_dotfile_asks(cmd: str) -> None:
@@ -155,6 +168,11 @@ def test_a_plain_write_to_a_dotfile_asks(cmd: str) -> None:
         "find . -not -path './.git/*' -name '*.pyc' -delete",
         "sudo -u git ls .git",
         "printf $'a\\tb\\n' > out",
+        "cat > notes <<EOF\nrm -rf build\nEOF\ngit add .",
+        "bash <<EOF\nls\nEOF",
+        "echo 'ls -l' | sh",
+        "echo 'see: rm -rf x' > notes",
+        "grep 'rm -rf' *.sh <<< 'rm -rf x'",
     ],
 )
 def test_everything_else_runs_unasked(cmd: str) -> None:

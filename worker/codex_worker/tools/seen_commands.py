@@ -29,6 +29,8 @@ MAX_BYTES = 256 * 1024  # of all scripts together: words that nest would be read
 
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ash", "ksh", "fish"})
 _TAKES_A_SCRIPT = _SHELLS | {"eval", "trap", "su", "watch"}
+_READS_A_SCRIPT = _SHELLS | {"su"}
+_PRINTS = frozenset({"echo", "printf"})
 _NO_WORD = frozenset({"variable_assignment", "file_redirect", "herestring_redirect"})
 # A word without any of these could only be a command without operands.
 _SYNTAX = re.compile(r"[ \t\n;&|<>()`{}]")
@@ -59,11 +61,21 @@ def seen_commands(script: str, ends: float = math.inf) -> Iterator[SeenCommand]:
         size += len(text)
         if size > MAX_BYTES or depth > MAX_DEPTH:
             raise TooCostly("too much of scripts within scripts")
-        for command in _commands(text, ends):
-            yield command
-            inner = [word for word in _scripts(command.words) if word not in met]
-            met.update(inner)
-            pending += [(word, depth + 1) for word in inner]
+        given: list[str] = []
+        fed: list[str] = []
+        reads = False
+        for found in _parts(text, ends):
+            if isinstance(found, str):
+                fed.append(found)
+                continue
+            yield found
+            given += _scripts(found.words)
+            fed += _printed(found.words)
+            reads = reads or _reads_a_script(found.words)
+        # Which of the texts goes to which of the commands is not looked at.
+        inner = [word for word in dict.fromkeys([*given, *(fed if reads else ())]) if word not in met]
+        met.update(inner)
+        pending += [(word, depth + 1) for word in inner]
 
 
 def program(word: str) -> str:
@@ -88,6 +100,17 @@ def _scripts(words: tuple[str, ...]) -> list[str]:
     return [split] if split else []
 
 
+def _reads_a_script(words: tuple[str, ...]) -> bool:
+    """Tell whether the command may run what it is fed."""
+    return words[:1] in (("source",), (".",)) or any(program(word) in _READS_A_SCRIPT for word in words)
+
+
+def _printed(words: tuple[str, ...]) -> list[str]:
+    """Return what the command prints, if it is one that prints its words."""
+    printing = next((at for at, word in enumerate(words) if program(word) in _PRINTS), len(words))
+    return [word for word in words[printing + 1 :] if _SYNTAX.search(word)]
+
+
 def _split_string(arguments: tuple[str, ...]) -> str:
     """Return the command line that ``env -S`` makes of its arguments; empty without that option."""
     for position, word in enumerate(arguments):
@@ -97,7 +120,8 @@ def _split_string(arguments: tuple[str, ...]) -> str:
     return ""
 
 
-def _commands(script: str, ends: float) -> Iterator[SeenCommand]:
+def _parts(script: str, ends: float) -> Iterator[SeenCommand | str]:
+    """Yield the script's commands and redirections, and as plain text what it feeds to any of them."""
     source = script.encode(errors="replace")
     pending = [parse_tree(source, ends)]
     while pending:
@@ -108,6 +132,10 @@ def _commands(script: str, ends: float) -> Iterator[SeenCommand]:
         if node.type == "command":
             words = [_word(source, child) for child in children if child.is_named and child.type not in _NO_WORD]
             yield SeenCommand(tuple(words))
+        elif node.type == "heredoc_body":
+            yield node_text(source, node)
+        elif node.type == "herestring_redirect" and children:
+            yield _word(source, children[-1])
         elif node.type == "file_redirect" and any(">" in child.type for child in children):
             target = node.child_by_field_name("destination")
             if target is not None:

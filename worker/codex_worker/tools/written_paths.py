@@ -22,7 +22,7 @@ _WRAPPERS = frozenset({
 })  # fmt: skip
 _SHORT_TARGET = re.compile(r"-[A-Za-z]*?t(.*)", re.DOTALL)
 _LONG_TARGET = re.compile(r"--t[a-z-]*(?:=(.*))?", re.DOTALL)
-_EDITS_IN_PLACE = re.compile(r"-[A-Za-z]*i|--in-p")
+_EDITS_IN_PLACE = re.compile(r"-[A-Za-z0-9]*i|--in-p")
 _CREATES_FOLDERS = re.compile(r"-[A-Za-z]*d|--d")
 _GIT_VALUES = frozenset({"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--exec-path"})
 _GIT_CONFIG_READS = frozenset({
