@@ -9,12 +9,17 @@ import asyncio
 import signal
 import sys
 
+import structlog
+
+from codex_api.log_levels import InvalidLogLevel
 from codex_operator.cluster_api import ClusterApi, load_configuration
 from codex_operator.log_setup import set_up_logging
 from codex_operator.preparing import prepare_cluster
 from codex_operator.settings import PreparingSettings, Settings, settings_from_environment
 
 PREPARE = "prepare"
+
+log = structlog.get_logger("codex_operator")
 
 
 async def prepare(settings: PreparingSettings) -> None:
@@ -49,10 +54,19 @@ async def run(settings: Settings) -> None:
             installation=installation,
             authority=authority,
         )
+        log.info("operator ready", installation=installation, temporal=settings.temporal_target)
         await run_operator(context, stop, health_port=settings.health_port)
+        log.info("operator stopped")
     finally:
         await journal.close()
         await api.close()
+
+
+def log_at(levels: str) -> None:
+    try:
+        set_up_logging(levels)
+    except InvalidLogLevel as error:
+        sys.exit(str(error))
 
 
 def main() -> None:
@@ -61,11 +75,11 @@ def main() -> None:
         sys.exit(f"usage: codex-temporal-operator [{PREPARE}]; everything else is set in the environment")
     if arguments == [PREPARE]:
         preparing = PreparingSettings()
-        set_up_logging(preparing.log_level)
+        log_at(preparing.log_level)
         asyncio.run(prepare(preparing))
         return
     settings = settings_from_environment()
-    set_up_logging(settings.log_level)
+    log_at(settings.log_level)
     # The init container has no port to serve.
     from prometheus_client import start_http_server
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from codex_api.rows import MessagePayload, RowKind
 from codex_api.workflow_payloads import MessageSignal
 from codex_journal.journal import Journal
@@ -17,6 +19,8 @@ from codex_operator.observations import Notice
 from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject
 from codex_operator.workflows import WorkflowGone, Workflows
+
+log = structlog.get_logger("codex_operator.session")
 
 PROMPT_KEY = "prompt"
 SHUTDOWN_KEY = "shutdown"
@@ -54,6 +58,12 @@ class Delivery:
             standing, inserted = await self._journal.decide(session.uid, decision)
             if inserted:
                 metrics.DECISIONS.labels(standing.kind.value).inc()
+                log.info(
+                    "decision journaled",
+                    approval=standing.approval_id,
+                    decision=standing.kind.value,
+                    by=standing.decided_by,
+                )
         await self._deliver_decisions(session, memory, workflow_id, book)
         await self._deliver_messages(session, memory, workflow_id)
         memory.delivered = delivered

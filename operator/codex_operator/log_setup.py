@@ -6,26 +6,12 @@ import logging
 
 import structlog
 
-
-class InvalidLogLevel(ValueError):
-    """LOG_LEVEL is not of the form ``INFO`` or ``INFO,kopf=WARNING``."""
-
-
-def parse_levels(text: str) -> dict[str | None, int]:
-    """Parse ``INFO,kopf=WARNING`` to {None: 20, "kopf": 30}; None is the root. Raises InvalidLogLevel."""
-    known = logging.getLevelNamesMapping()
-    levels: dict[str | None, int] = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        name, _, level = item.rpartition("=")
-        if level.upper() not in known:
-            raise InvalidLogLevel(f"LOG_LEVEL: {item!r} has none of the levels DEBUG, INFO, WARNING, ERROR")
-        levels[name or None] = known[level.upper()]
-    return levels
+from codex_api.log_levels import parse_log_levels
 
 
 def set_up_logging(levels: str) -> None:
     """Send all loggers' records to standard error as JSON. Raises InvalidLogLevel."""
-    parsed = parse_levels(levels)
+    parsed = parse_log_levels(levels)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -54,5 +40,5 @@ def set_up_logging(levels: str) -> None:
         )
     )
     logging.root.handlers[:] = [handler]
-    for name, level in {None: logging.INFO, **parsed}.items():
+    for name, level in parsed.items():
         logging.getLogger(name).setLevel(level)

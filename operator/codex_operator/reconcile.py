@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from codex_api import conditions, names
 from codex_api.events import SANDBOX_RESET
 from codex_api.rows import Delivery as MessageDelivery
@@ -28,6 +30,8 @@ from codex_operator.sandboxes import REMOVED, Sandboxes
 from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject, session_settings
 from codex_operator.workflows import TemporalUnavailable, WorkflowGone, Workflows
+
+log = structlog.get_logger("codex_operator.session")
 
 PROBLEM_BYTES = 512
 # The workflow keeps the deadline by itself; the operator only where worker or Temporal are away.
@@ -86,6 +90,7 @@ class Reconciler:
             must_end = self._must_end(session, record)
             if must_end is not None and not record.closed:
                 await self.close(session.uid, must_end)
+                log.info("session closed", reason=must_end)
                 record = await self._record(session, memory)
         except JournalError as error:
             seen = observe(sorted_pods.current) if sorted_pods.current else SANDBOX_PENDING
@@ -189,6 +194,7 @@ class Reconciler:
         memory.run_id = await self._workflows.start(
             workflow_id, session.uid, f"CodexSession {session.namespace}/{session.name}"
         )
+        log.info("workflow runs", workflow=workflow_id, run=memory.run_id)
         return None, True
 
     async def _deliver(
@@ -243,6 +249,7 @@ class Reconciler:
         payload = SandboxAddressPayload(generation=generation, host=host, port=self._sandbox_port)
         row = NewRow(RowKind.SANDBOX_ADDRESS, payload.model_dump(mode="json"))
         await self._journal.append(session.uid, f"address/{generation}", [row])
+        log.info("sandbox has its address", generation=generation, host=host)
         memory.addressed_generation = generation
 
     async def _wind_down(

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from dataclasses import replace
 
+import structlog
+
 from codex_api import conditions
 from codex_operator import resource_paths
 from codex_operator.certificates import KeyPair, sandbox_files
@@ -17,6 +19,8 @@ from codex_operator.sandbox_objects import SandboxSettings, network_policy, pod_
 from codex_operator.sandbox_state import MESSAGE_BYTES, Pod, SandboxPods, is_own, observe
 from codex_operator.session_memory import SessionMemory
 from codex_operator.session_object import SessionObject
+
+log = structlog.get_logger("codex_operator.session")
 
 # Names that foreign pods may occupy before the operator gives up for this pass.
 FOREIGN_NAMES = 5
@@ -92,6 +96,7 @@ class Sandboxes:
         for candidate in range(generation, generation + FOREIGN_NAMES):
             pod = await self._create_generation(session, candidate)
             if pod is not None:
+                log.info("sandbox pod made", pod=pod["metadata"]["name"], generation=candidate)
                 self._back_off(memory)
                 return pod
         raise Conflict(f"foreign pods hold the names up to {pod_name(session, generation + FOREIGN_NAMES - 1)}")
@@ -115,6 +120,7 @@ class Sandboxes:
 
     async def _delete(self, pod: Pod) -> None:
         metadata = pod["metadata"]
+        log.info("sandbox pod removed", pod=metadata["name"])
         await self._api.delete(resource_paths.pod(metadata["namespace"], metadata["name"]), metadata["uid"])
 
     def _back_off(self, memory: SessionMemory) -> None:

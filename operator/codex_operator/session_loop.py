@@ -80,13 +80,14 @@ class SessionLoop:
 
     async def finalize(self, session: SessionObject, read_pods: ReadPods, leaving: Callable[[], bool]) -> None:
         """End a deleted session in bounded time, even while Temporal or the journal is away; a sweep does the rest."""
+        _name_in_logs(session)
         deadline = asyncio.get_running_loop().time() + self._finalizer_seconds
         try:
             async with asyncio.timeout_at(deadline):
                 while not await self._finalized(session, read_pods) and not leaving():
                     await asyncio.sleep(FINALIZER_RETRY_SECONDS)
         except TimeoutError:
-            log.error("let go of a deleted session; the sweep will close it", session=session.uid, name=session.name)
+            log.error("let go of a deleted session; the sweep will close it")
         finally:
             self._sink.untrack(session.uid)
 
@@ -94,8 +95,9 @@ class SessionLoop:
         try:
             await self._reconciler.finalize(session, read_pods())
         except (JournalError, WorkflowError, ClusterError) as error:
-            log.warning("cannot end a deleted session yet", session=session.uid, name=session.name, error=str(error))
+            log.warning("cannot end a deleted session yet", error=str(error))
             return False
+        log.info("deleted session ended")
         return True
 
     async def _pass(self, read_session: ReadSession, read_pods: ReadPods, memory: SessionMemory, *, full: bool) -> bool:
@@ -106,6 +108,7 @@ class SessionLoop:
             log.error("the object does not fit the operator's models", error=str(error))
             metrics.RECONCILES.labels("invalid").inc()
             return True
+        _name_in_logs(session)
         self._sink.track(session)
         try:
             async with asyncio.timeout(RECONCILE_SECONDS):
@@ -114,10 +117,11 @@ class SessionLoop:
             problem = Problem(conditions.REASON_JOURNAL_UNAVAILABLE, "journal or Temporal did not answer in time")
             observation = Observation(observed_generation=session.generation, problem=problem)
         self._sink.observe(session, observation)
-        settled = observation.problem is None and observation.sandbox.reason not in UNSETTLED
-        outcome = "ok" if settled else (observation.problem.reason if observation.problem else "sandbox")
+        trouble = _trouble(observation)
+        outcome = observation.problem.reason if observation.problem else "sandbox" if trouble else "ok"
         metrics.RECONCILES.labels(outcome).inc()
-        return settled
+        _log_trouble(trouble, memory)
+        return trouble is None
 
     def _until_full_pass(self, memory: SessionMemory) -> float:
         # Spread, or a restart makes all sessions look at the same moment for ever.
@@ -129,6 +133,31 @@ class SessionLoop:
 
 # Reasons of the sandbox that no pod event ends: the API server must be asked again.
 UNSETTLED = frozenset({conditions.REASON_SANDBOX_REFUSED, conditions.REASON_SANDBOX_LOST})
+
+
+def _name_in_logs(session: SessionObject) -> None:
+    """Name the session in every line that this task logs, in whichever module."""
+    structlog.contextvars.bind_contextvars(session=session.uid, object=f"{session.namespace}/{session.name}")
+
+
+def _trouble(observation: Observation) -> Problem | None:
+    """Return what keeps the session from being as it should be."""
+    sandbox = observation.sandbox
+    if observation.problem is None and sandbox.reason in UNSETTLED:
+        return Problem(sandbox.reason, sandbox.message)
+    return observation.problem
+
+
+def _log_trouble(trouble: Problem | None, memory: SessionMemory) -> None:
+    """Log trouble when it comes, changes and goes, not at every attempt."""
+    reason = trouble.reason if trouble else ""
+    if reason == memory.trouble:
+        return
+    memory.trouble = reason
+    if trouble:
+        log.warning("session waits", reason=reason, message=trouble.message)
+    else:
+        log.info("session goes on")
 
 
 async def _unless(stopped: asyncio.Event, work: Coroutine[Any, Any, bool]) -> bool:

@@ -33,6 +33,8 @@ class SessionMemory:
     create_not_before: float = 0.0
     """Loop time before which no further pod is created."""
     wound_down: bool = False
+    trouble: str = ""
+    """Reason of the problem that the log was told of; empty while all is well."""
     deadline: datetime | None = None
     """When the operator ends the session, if nobody else has by then; None once it is over."""
 

@@ -99,8 +99,12 @@ async def test_its_log_is_json_lines(user: ClusterUser, operator: OperatorProces
     operator.process.send_signal(signal.SIGTERM)
     await operator.process.wait()
     entries = [json.loads(line) for line in operator.log.read_text().splitlines()]
-    assert len(entries) > 5
     assert all({"event", "level", "timestamp"} <= set(entry) for entry in entries)
+    events = [entry["event"] for entry in entries]
+    assert (events[0], events[-1]) == ("operator ready", "operator stopped")
+    told = [entry["event"] for entry in entries if entry.get("object") == f"{user.namespace}/x"]
+    assert set(told[:2]) == {"workflow runs", "sandbox pod made"}
+    assert told[-1] == "deleted session ended"
 
 
 async def run_operator_program(*arguments: str, **environment: str) -> tuple[int | None, str]:

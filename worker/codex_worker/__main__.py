@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,12 +14,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from codex_api.log_levels import InvalidLogLevel
 from codex_journal.errors import JournalError
 from codex_journal.journal import Journal
 from codex_sandbox.tls import TlsFiles
 from codex_worker.assembly import assemble_worker
 from codex_worker.health import HealthServer
-from codex_worker.log_setup import configure_logging
+from codex_worker.log_setup import set_up_logging
 from codex_worker.providers import Provider, Providers
 from codex_worker.settings import WorkerSettings
 from codex_worker.worker import connect
@@ -86,7 +88,10 @@ async def _until_up(what: str, attempt: Callable[[], Awaitable[T]]) -> T:
 def main() -> None:
     """Run the worker; the settings come from the environment (see codex_worker.settings)."""
     settings = WorkerSettings()
-    configure_logging(settings.log_level)
+    try:
+        set_up_logging(settings.log_level)
+    except InvalidLogLevel as error:
+        sys.exit(str(error))
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
