@@ -246,6 +246,8 @@ class UsagePayload(Payload):
     """Millionths of the price table's currency; None where it has no price for the model."""
     estimated: bool = False
     """True where the stream died and bytes/4 stand in for what the provider would have said."""
+    max_output_tokens: int | None = None
+    """Cap of the answer, set by what was left of a budget; None where the request had none."""
 
 
 class ModelRetryPayload(Payload):

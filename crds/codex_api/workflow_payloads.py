@@ -72,9 +72,9 @@ class OpenSession(TemporalPayload):
     turn_ending: TurnAborted | TurnFailed | None = None
     """How that turn was about to end when its processes were to be killed: it is not to go on."""
     step: int
-    """Newest step of that turn whose model reply is journaled; 0 before the first."""
+    """Newest step of that turn whose journaled reply needs another one; 0 before the first."""
     follow_up: bool = False
-    """Whether that reply needs another step."""
+    """Whether the turn goes on with another step; False only in histories of earlier releases."""
     first_message: int = 0
     """Seq of the inbox row that started the newest turn."""
     open_calls: list[CallSummary] = []
@@ -83,8 +83,6 @@ class OpenSession(TemporalPayload):
     """Approval id → seconds since the epoch at which it was asked for."""
     messages: list[MessageSignal] = []
     """Inbox messages not yet admitted, in order of arrival."""
-    last_message: str = ""
-    last_message_seq: int = 0
     settings: SessionSettings
 
 

@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from codex_api.rows import SessionSettings, UsagePayload
-from codex_worker.budget import Spent, budget_end, cost_millionths, output_allowance, priced
+from codex_worker.budget import (
+    RequestSize,
+    Spent,
+    budget_end,
+    cost_millionths,
+    end_of_cut_answer,
+    output_allowance,
+    priced,
+    was_cut_by_budget,
+)
 from codex_worker.providers import Prices, Provider
 
 PRICES = Prices(input=Decimal("1.25"), cached_input=Decimal("0.125"), output=Decimal(10))
 NOTHING = Spent(0, 0)
+NO_INPUT = RequestSize()
 counts = st.integers(0, 10_000_000)
 
 
@@ -55,35 +65,82 @@ def test_without_a_price_the_cost_is_unknown() -> None:
 def test_a_limit_ends_the_turn_with_its_name(
     limits: dict[str, int], spent: Spent, prices: Prices | None, reason: str | None
 ) -> None:
-    end = budget_end(SessionSettings(**limits), spent, "gpt-5.4", prices)
+    end = budget_end(SessionSettings(**limits), spent, "gpt-5.4", prices, NO_INPUT)
     assert (end and end.reason) == reason
     if end is not None and end.reason == "ModelPriceUnknown":
         assert end.failed
         assert "models.gpt-5.4.prices" in end.message
 
 
-def test_a_request_that_alone_would_break_a_limit_is_not_sent() -> None:
-    money = SessionSettings(max_cost_millionths=10_000)
-    least = 80_000  # tokens, at the price of cached ones
-    assert budget_end(money, NOTHING, "gpt-5.4", PRICES, least - 100) is None
-    end = budget_end(money, NOTHING, "gpt-5.4", PRICES, least)
-    assert end is not None
-    assert end.reason == "CostLimitReached"
-    assert "would cost at least 0.01001" in end.message
+def test_a_request_that_alone_would_break_the_limit_of_tokens_is_not_sent() -> None:
     tokens = SessionSettings(max_tokens=4000)
-    assert budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, 50_000, 2999) is None
-    end = budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, 50_000, 3000)
+    assert budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, RequestSize(50_000, 2999)) is None
+    end = budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, RequestSize(50_000, 3000))
     assert end is not None
     assert (end.reason, "needs about 3000 more" in end.message) == ("TokenLimitReached", True)
 
 
+@pytest.mark.parametrize(("new", "old"), [(0, 79_920), (7_992, 0), (4_000, 39_920)])
+def test_a_request_that_alone_would_break_the_limit_of_money_is_not_sent(new: int, old: int) -> None:
+    """What is new costs its whole price, and ten times as much here as what may be cached."""
+    money = SessionSettings(max_cost_millionths=10_000)
+    assert budget_end(money, NOTHING, "gpt-5.4", PRICES, RequestSize(new + old, new)) is None
+    end = budget_end(money, NOTHING, "gpt-5.4", PRICES, RequestSize(new + old + 8, new + 8))
+    assert end is not None
+    assert end.reason == "CostLimitReached"
+    assert "would cost at least 0.01001" in end.message
+
+
 def test_the_cap_of_the_output_is_what_tokens_and_money_leave() -> None:
     settings = SessionSettings(max_tokens=5000, max_cost_millionths=40_000)
-    assert output_allowance(settings, NOTHING, 0, PRICES) == 4000
-    assert output_allowance(settings, NOTHING, 80_000, PRICES) == 3000
-    assert output_allowance(settings, Spent(4500, 0), 0, PRICES) == 500
-    assert output_allowance(settings, Spent(0, 39_999), 100_000, PRICES) == 0
-    assert output_allowance(settings.model_copy(update={"max_cost_millionths": None}), NOTHING, 0, None) == 5000
+    assert output_allowance(settings, NOTHING, NO_INPUT, PRICES) == 4000
+    assert output_allowance(settings, NOTHING, RequestSize(80_000, 0), PRICES) == 3000
+    assert output_allowance(settings, NOTHING, RequestSize(1600, 1600), PRICES) == 3400
+    assert output_allowance(settings, Spent(4500, 0), NO_INPUT, PRICES) == 500
+    assert output_allowance(settings, Spent(4500, 0), RequestSize(9000, 400), PRICES) == 100
+    assert output_allowance(settings, Spent(0, 39_999), RequestSize(100_000, 0), PRICES) == 0
+    without_money = settings.model_copy(update={"max_cost_millionths": None})
+    assert output_allowance(without_money, NOTHING, NO_INPUT, None) == 5000
+    assert output_allowance(without_money, Spent(4000, 0), RequestSize(2000, 2000), None) == 0
+
+
+amounts = st.integers(0, 10_000)
+
+
+@given(max_tokens=st.integers(1, 20_000), max_cost=st.integers(1, 100_000), used=amounts, new=amounts, old=amounts)
+def test_a_request_and_the_answer_it_may_have_stay_within_both_limits(
+    max_tokens: int, max_cost: int, used: int, new: int, old: int
+) -> None:
+    settings = SessionSettings(max_tokens=max_tokens, max_cost_millionths=max_cost)
+    before, size = Spent(used, used), RequestSize(new + old, new)
+    if budget_end(settings, before, "gpt-5.4", PRICES, size) is not None:
+        return
+    output = output_allowance(settings, before, size, PRICES)
+    assert output >= 1
+    usage = UsagePayload(model="m", input_tokens=new + old, cached_input_tokens=old, output_tokens=output)
+    assert used + new + output <= max_tokens
+    assert used + cost_millionths(usage, PRICES) <= max_cost
+
+
+def test_only_an_answer_that_reached_its_cap_was_cut_by_the_budget() -> None:
+    assert was_cut_by_budget(UsagePayload(model="m", output_tokens=100, max_output_tokens=100))
+    assert not was_cut_by_budget(UsagePayload(model="m", output_tokens=99, max_output_tokens=100))
+    assert not was_cut_by_budget(UsagePayload(model="m", output_tokens=99))
+
+
+@pytest.mark.parametrize(
+    ("limits", "spent", "reason"),
+    [
+        ({"max_tokens": 5000}, Spent(4900, 0), "TokenLimitReached"),
+        ({"max_tokens": 5000, "max_cost_millionths": 10_000}, Spent(4900, 8_900), "TokenLimitReached"),
+        ({"max_tokens": 5000, "max_cost_millionths": 10_000}, Spent(4900, 9_100), "CostLimitReached"),
+        ({"max_tokens": 5000, "max_cost_millionths": 10_000}, Spent(100, 10_050), "CostLimitReached"),
+    ],
+)
+def test_an_answer_was_cut_by_the_limit_that_left_less(limits: dict[str, int], spent: Spent, reason: str) -> None:
+    end = end_of_cut_answer(SessionSettings(**limits), spent, PRICES)
+    assert end.reason == reason
+    assert "the answer was cut at what was left" in end.message
 
 
 def test_prices_are_decimal_texts_under_the_names_of_the_chart() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -14,7 +13,7 @@ from codex_api.session import ApprovalPolicy
 from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import OpenSession, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver, wait_until
 from codex_worker.tools.view_image import MAX_CONVERSATION_CHARACTERS
 from codex_worker.transcript import Transcripts
 
@@ -224,11 +223,62 @@ async def test_an_interrupted_summary_leaves_the_conversation_as_it_was(
     slow = {**SUMMARY, "delay_seconds": 30}
     script(model, shell("echo kept") | FULL, {"text": "Done."}, compaction=slow)
     await open_session("Go.")
-    while len(model.requests) < 2:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: len(model.requests) >= 2)
     await driver.handle.signal(names.SIGNAL_INTERRUPT)
     await driver.wait_for_end(1)
     assert await driver.rows(RowKind.COMPACTION) == []
     script(model, shell("echo kept"), {"text": "Done."})
     await driver.say("Go on.")
     assert (await driver.wait_for_end(2))["last_agent_message"] == "Done."
+
+
+async def test_a_compaction_beyond_the_budget_is_left_out_and_the_message_answered(
+    driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 30_000})
+    used = {"usage": {"input": 20_000, "output": 10}}
+    script(model, {"text": "One."} | used, {"text": "Two."}, compaction=SUMMARY | used)
+    await driver.open("Go.")
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("And now?", Delivery.QUEUE)
+    assert (await driver.wait_for_end(2)).get("last_agent_message") == "Two."
+    assert await driver.rows(RowKind.COMPACTION) == []
+    assert all("tools" in recorded.body for recorded in model.requests)
+
+
+async def test_a_conversation_that_has_to_be_compacted_beyond_the_budget_ends_the_turn(
+    driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 30_000})
+    too_long = {"status": 400, "code": "context_length_exceeded"}
+    used = {"usage": {"input": 20_000, "output": 10}}
+    script(model, {"text": "One."} | used, {"text": "Never.", "fail": too_long}, compaction=SUMMARY | used)
+    await driver.open("Go.")
+    await driver.wait_for_end(1)
+    await driver.say("And now?", Delivery.QUEUE)
+    end = await driver.wait_for_end(2)
+    assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
+    assert "used 20010 of its 30000 tokens, and the next call needs about" in end["message"]
+    assert len(model.requests) == 2
+    assert all("tools" in recorded.body for recorded in model.requests)
+
+
+async def test_shorter_and_shorter_requests_for_a_summary_stop_at_the_budget(
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    limit = 140_000
+    driver.settings = driver.settings.model_copy(update={"max_tokens": limit})
+    steps = [shell("seq 3000") | {"usage": {"input": 1000, "cached": 0, "output": 10}} for _ in range(10)]
+    answer = {"text": "One.", "usage": {"input": 45_000, "cached": 0, "output": 10}}
+    # The stream fails, so that each attempt is charged; each next one leaves out some of it.
+    script(model, *steps, answer, compaction={**SUMMARY, "fail": {"failed_code": "context_length_exceeded"}})
+    await open_session("Go.")
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("And now?", Delivery.QUEUE)
+    end = await driver.wait_for_end(2)
+    assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
+    assert len([recorded for recorded in model.requests if "tools" not in recorded.body]) > 1
+    usages = [row.payload for row in await driver.rows(RowKind.USAGE)]
+    assert sum(usage["input_tokens"] + usage["output_tokens"] for usage in usages) < limit

@@ -16,7 +16,7 @@ from codex_api.rows import RowKind, SandboxAddressPayload, SessionSettings
 from codex_api.session import ApprovalPolicy
 from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import OpenSession, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver, wait_until
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
@@ -93,8 +93,7 @@ async def test_a_message_during_a_turn_stands_behind_what_the_request_before_hel
 ) -> None:
     model.script(replies=[shell("tail -f /dev/null", yield_time_ms=1000), shell("ls"), {"text": "Done."}])
     await open_session("Wait a second.")
-    while not await driver.rows(RowKind.TOOL_INTENT):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_INTENT)
     await driver.say("Also say please.")
     await driver.wait_for_end()
     assert_each_is_the_beginning_of_the_next(model)
@@ -105,8 +104,7 @@ async def test_a_turn_that_ended_before_any_reply_leaves_the_context_in_front(
 ) -> None:
     model.script(replies=[{"text": "Hello.", "delay_seconds": 30}])
     await driver.open("Go.")
-    while not model.requests:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: bool(model.requests))
     await driver.handle.signal(names.SIGNAL_INTERRUPT)
     await driver.wait_for_end(1)
     model.script(replies=[{"text": "Hello."}])
@@ -123,8 +121,7 @@ async def test_the_first_request_does_not_wait_for_a_sandbox_and_the_documents_c
     (sandbox.workspace / "AGENTS.md").write_text("Late but here.\n")
     model.script(replies=[shell("ls"), {"text": "Done."}])
     await driver.open("Go.")
-    while not model.requests:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: bool(model.requests))
     assert len(texts(model.requests[0].body)) == 3
     await announce()
     await driver.wait_for_end()

@@ -15,7 +15,7 @@ from codex_api.approvals import DecisionKind
 from codex_api.rows import RowKind
 from codex_client.model_server.testing import ScriptedModel, shell
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import OpenSession, SessionDriver, temporal_dev_server
+from codex_worker.testing import PATIENCE_SECONDS, OpenSession, SessionDriver, temporal_dev_server, wait_until
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
@@ -57,7 +57,7 @@ async def test_messages_sent_while_it_continues_as_new_are_all_answered(
     for number in range(20):
         seqs.append(await driver.say(f"message {number}"))
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while await driver.journal.waiting_messages(driver.session) or not await is_idle(driver):
             await asyncio.sleep(0.05)
     admitted = [row.payload["message"] for row in await driver.rows(RowKind.ADMISSION)]
@@ -88,13 +88,13 @@ async def test_a_request_for_compaction_survives_a_continuation(
     replies = [*[shell("ls") for _ in range(8)], {"text": "One.", "delay_seconds": 1}, {"text": "Two."}]
     model.script(conversations=[{"match": "always", "compaction": {"text": "All of it."}, "replies": replies}])
     await open_session("Go.")
-    while len(model.requests) < 9:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: len(model.requests) >= 9)
     during = (await driver.handle.describe()).run_id
     await driver.handle.signal(names.SIGNAL_COMPACTION)
     await driver.wait_for_end(1)
-    while (await driver.handle.describe()).run_id == during:
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while (await driver.handle.describe()).run_id == during:
+            await asyncio.sleep(0.02)
     assert await driver.rows(RowKind.COMPACTION) == []
     await driver.say("And now?")
     assert (await driver.wait_for_end(2))["last_agent_message"] == "Two."

@@ -8,14 +8,19 @@ from decimal import Decimal
 import pytest
 from temporalio.client import Client
 
-from codex_api.rows import Delivery, MessagePayload, RowKind, SessionSettings
+from codex_api.rows import Delivery, ItemPayload, MessagePayload, RowKind, SessionSettings, UsagePayload
 from codex_api.session import ApprovalPolicy
+from codex_api.workflow_payloads import ModelCallInput
 from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow
 from codex_sandbox.testing import LocalSandbox
+from codex_worker.activities import model as model_activities
 from codex_worker.providers import ModelSettings, Prices, Provider, Providers
+from codex_worker.reply import reply_claim
+from codex_worker.sandboxes import Sandboxes
 from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker
+from codex_worker.transcript import Transcript
 
 pytestmark = pytest.mark.temporal
 
@@ -62,14 +67,14 @@ async def test_the_cost_limit_ends_the_turn_before_the_next_call(
 async def test_a_failed_attempt_counts_too(
     priced_worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
 ) -> None:
-    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 1500})
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 4000})
     model.script(replies=[{"text": "A long answer. " * 20, "fail": {"after_events": 20, "times": 1}}])
     await driver.open("Go.")
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
     usages = [row.payload for row in await driver.rows(RowKind.USAGE)]
     assert [usage["estimated"] for usage in usages] == [True]
-    assert usages[0]["cost_millionths"] > 1500
+    assert 2000 < usages[0]["cost_millionths"] < 4000
 
 
 async def test_a_cost_limit_without_a_price_fails_and_names_the_cure(
@@ -91,16 +96,54 @@ async def test_without_prices_and_limit_the_cost_is_unknown_and_nothing_ends(
     assert [row.payload["cost_millionths"] for row in await driver.rows(RowKind.USAGE)] == [None]
 
 
-async def test_a_reply_that_the_budget_cut_short_is_the_limit_s_doing(
-    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+async def test_a_first_call_whose_input_costs_more_than_the_limit_is_not_made(
+    priced_worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_cost_millionths": 10_000})
+    await driver.open("word " * 10_000)
+    end = await driver.wait_for_end()
+    assert (end["type"], end["reason"]) == ("TurnAborted", "CostLimitReached")
+    assert model.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answered", "end"),
+    [(4500, ("TurnAborted", "TokenLimitReached")), (10, ("TurnFailed", "ModelResponseIncomplete"))],
+)
+async def test_a_reply_that_was_cut_short_names_who_cut_it(
+    answered: int, end: tuple[str, str], worker: RunningWorker, driver: SessionDriver, model: ScriptedModel
 ) -> None:
     driver.settings = driver.settings.model_copy(update={"max_tokens": 5000})
-    cut = {"text": "0123456789", "usage": {"input": 4900, "output": 100}, "fail": {"incomplete": "max_output_tokens"}}
-    model.script(replies=[cut])
+    # The provider counts less input than was estimated: something is left even where the budget cut the answer.
+    usage = {"input": 100, "output": answered}
+    model.script(replies=[{"text": "0123456789", "usage": usage, "fail": {"incomplete": "max_output_tokens"}}])
+    await driver.open("word " * 1000)
+    found = await driver.wait_for_end()
+    assert (found["type"], found["reason"]) == end
+    sent = model.requests[0].body
+    assert 16 <= sent["max_output_tokens"] <= 5000 - len(str(sent["input"])) // 4
+
+
+async def test_a_reply_that_an_older_attempt_journaled_counts_though_it_used_up_the_budget(
+    worker: RunningWorker, driver: SessionDriver, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 5000})
+
+    async def meanwhile(_: Sandboxes, session: str, transcript: Transcript, step: ModelCallInput) -> None:
+        item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "In time."}]}
+        usage = UsagePayload(model="scripted", input_tokens=4000, output_tokens=1000)
+        rows = [
+            NewRow(RowKind.ITEM, ItemPayload(item=item).model_dump(), step.turn, step.step),
+            NewRow(RowKind.USAGE, usage.model_dump(), step.turn, step.step),
+        ]
+        for row in (await driver.journal.append(session, reply_claim(step.turn, step.step), rows)).rows:
+            transcript.apply(row)
+
+    monkeypatch.setattr(model_activities, "project_documents", meanwhile)
     await driver.open("Go.")
     end = await driver.wait_for_end()
-    assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
-    assert model.requests[0].body["max_output_tokens"] == 5000
+    assert (end["type"], end.get("last_agent_message")) == ("TurnComplete", "In time.")
+    assert model.requests == []
 
 
 async def closed_reason(driver: SessionDriver) -> str:

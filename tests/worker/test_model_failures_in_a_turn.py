@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +56,7 @@ async def test_a_rate_limit_with_retry_after_is_waited_out_by_the_server_of_the_
     model.script(replies=[{"text": "Done.", "fail": {"status": 429, "retry_after": 3, "times": 1}}])
     async with make_worker(client, journal, task_queue=driver.task_queue, base_url=model.base_url):
         await driver.open("Go.")
-        while not await reasons(driver):
-            await asyncio.sleep(0.02)
+        await driver.wait_for_rows(RowKind.MODEL_RETRY)
     # This worker is gone; another one goes on when the time has come.
     async with make_worker(client, journal, task_queue=driver.task_queue, base_url=model.base_url):
         assert (await driver.wait_for_end())["last_agent_message"] == "Done."

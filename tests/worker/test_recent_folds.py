@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from codex_api.rows import POSITION_OUTPUT, RowKind, ToolResultPayload
 from codex_journal.journal import Journal
+from codex_journal.rows import NewRow
 from codex_journal.testing import event_row, message_row, open_example, sqlite_journal
 from codex_worker import transcript
 from codex_worker.transcript import Transcript, Transcripts
@@ -72,7 +74,14 @@ async def test_folds_full_of_pictures_make_room_for_others(journal: Journal, mon
     transcripts = Transcripts(journal)
     with_pictures = await transcripts.load(SESSION)
     assert await transcripts.load(SESSION) is with_pictures
-    with_pictures.image_characters = 101
+    await journal.append(SESSION, "t1.s1.c0/result", [picture_row(101)])
     assert await transcripts.load(SESSION) is with_pictures, "the one in use stays"
     await transcripts.load("another session")
     assert await transcripts.load(SESSION) is not with_pictures
+
+
+def picture_row(characters: int) -> NewRow:
+    url = "data:".ljust(characters, "x")
+    item = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_image", "image_url": url}]}
+    result = ToolResultPayload(call_id="t1.s1.c0", item=item)
+    return NewRow(RowKind.TOOL_RESULT, result.model_dump(), 1, 1, POSITION_OUTPUT)

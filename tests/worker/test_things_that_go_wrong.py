@@ -19,7 +19,7 @@ from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.journal import Journal
 from codex_sandbox.testing import LocalSandbox
 from codex_worker.providers import Provider, Providers
-from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker, temporal_dev_server
+from codex_worker.testing import OpenSession, RunningWorker, SessionDriver, make_worker, temporal_dev_server, wait_until
 
 pytestmark = pytest.mark.temporal
 
@@ -45,8 +45,7 @@ async def test_a_lost_sandbox_is_told_to_the_model_and_the_command_is_not_repeat
 ) -> None:
     model.script(replies=[shell("echo ran >> count; sleep 30"), {"text": "{{last_output}}"}])
     await open_session("Go.")
-    while not (sandbox.workspace / "count").exists():
-        await asyncio.sleep(0.02)
+    await wait_until((sandbox.workspace / "count").exists)
     await sandbox.restart()
     end = await driver.wait_for_end()
     assert "interrupted" in end["last_agent_message"]
@@ -60,8 +59,7 @@ async def test_commands_wait_while_a_sandbox_that_must_be_isolated_is_not(
     driver.settings = driver.settings.model_copy(update={"isolation_required": True})
     model.script(replies=[shell("touch ran"), {"text": "Done."}])
     await open_session("Go.")
-    while not await driver.rows(RowKind.SANDBOX_REPORT):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.SANDBOX_REPORT)
     await asyncio.sleep(1.0)
     assert not (sandbox.workspace / "ran").exists()
     report = (await driver.rows(RowKind.SANDBOX_REPORT))[0].payload
@@ -118,8 +116,7 @@ async def test_a_missing_key_parks_the_turn_until_it_is_there(
     providers = Providers(providers={"default": provider})
     async with make_worker(client, journal, task_queue=task_queue, base_url="", providers=providers):
         await driver.open("Go.")
-        while not (rows := await driver.rows(RowKind.MODEL_RETRY)):
-            await asyncio.sleep(0.02)
+        rows = await driver.wait_for_rows(RowKind.MODEL_RETRY)
         assert rows[0].payload["reason"] == "ProviderSecretMissing"
         key.write_text("a-key\n")
         assert (await driver.wait_for_end())["type"] == "TurnComplete"
@@ -200,8 +197,7 @@ async def test_a_sandbox_that_cannot_stop_its_processes_is_given_up(
     monkeypatch.setattr("codex_worker.calls.STOP_PROCESSES_WITHIN", timedelta(seconds=2))
     model.script(replies=[shell("sleep 60"), {"text": "Done."}])
     await open_session("Go.")
-    while not await driver.rows(RowKind.TOOL_INTENT):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_INTENT)
     await sandbox.kill()
     await driver.handle.signal(names.SIGNAL_INTERRUPT)
     await driver.wait_for_end()

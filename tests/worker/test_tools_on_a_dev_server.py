@@ -17,7 +17,7 @@ from codex_journal.journal import Journal
 from codex_journal.rows import Appended, NewRow
 from codex_sandbox.protocol import MAX_LIVE_PROCESSES
 from codex_sandbox.testing import LocalSandbox, command
-from codex_worker.testing import OpenSession, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver, wait_until
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
@@ -169,8 +169,7 @@ async def test_a_refused_patch_holds_up_nothing_behind_it(
     await open_session("Write it.")
     first, second = await driver.wait_for("ExecApprovalRequest", 2)
     await driver.decide(first["approval_id"], DecisionKind.DENY, "no secrets")
-    while not (sandbox.workspace / "a.txt").exists():
-        await asyncio.sleep(0.02)
+    await wait_until((sandbox.workspace / "a.txt").exists)
     await driver.decide(second["approval_id"], DecisionKind.APPROVE)
     await driver.wait_for_end()
     outputs = await driver.outputs()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,3 +118,14 @@ def test_a_provider_that_counts_nothing_is_not_believed() -> None:
     tokens, complete = folded(reply(1, 1, 1, 0)).active_tokens()
     assert tokens > 900
     assert not complete
+
+
+def test_what_a_compaction_replaced_takes_no_memory_any_more() -> None:
+    kinds = [RowKind.COMPACTION, RowKind.TOOL_RESULT] * 3
+    rows = rows_of([(kind, (1, 1 + number // 2)) for number, kind in enumerate(kinds)])
+    transcript = folded(rows)
+    references = [weakref.ref(row) for row in rows]
+    del rows
+    gc.collect()
+    assert [reference() is not None for reference in references] == [False, False, False, False, True, True]
+    assert len(transcript.items()) == 3

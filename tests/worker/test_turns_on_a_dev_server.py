@@ -15,7 +15,7 @@ from codex_api.workflow_payloads import EventsSince
 from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_journal.rows import NewRow
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import OpenSession, SessionDriver
+from codex_worker.testing import OpenSession, SessionDriver, wait_until
 
 pytestmark = [pytest.mark.temporal, pytest.mark.usefixtures("worker")]
 
@@ -101,8 +101,7 @@ async def test_two_approvals_pending_at_once_are_answered_in_the_other_order(
     await open_session("Two things.")
     first, second = await driver.wait_for("ExecApprovalRequest", 2)
     await driver.decide(second["approval_id"], DecisionKind.APPROVE)
-    while not (sandbox.workspace / "b").exists():
-        await asyncio.sleep(0.02)
+    await wait_until((sandbox.workspace / "b").exists)
     assert not (sandbox.workspace / "a").exists()
     await driver.decide(first["approval_id"], DecisionKind.DENY)
     await driver.wait_for_end()
@@ -166,8 +165,7 @@ async def test_a_message_during_a_turn_reaches_the_next_model_call(
 ) -> None:
     model.script(replies=[shell("tail -f /dev/null", yield_time_ms=1000), {"text": "Done."}])
     await open_session("Wait a second.")
-    while not await driver.rows(RowKind.TOOL_INTENT):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_INTENT)
     await driver.say("Also say please.")
     await driver.wait_for_end()
     texts = [item["content"][0]["text"] for item in model.requests[-1].body["input"] if item.get("role") == "user"]
@@ -187,8 +185,7 @@ async def test_an_interrupt_kills_the_command_and_tells_the_model(
 ) -> None:
     model.script(replies=[shell("tail -f /dev/null", yield_time_ms=30000), {"text": "Done."}])
     await open_session("Work for long.")
-    while not await driver.rows(RowKind.TOOL_INTENT):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_INTENT)
     await driver.handle.signal(names.SIGNAL_INTERRUPT)
     end = await driver.wait_for_end()
     assert (end["type"], end["reason"]) == ("TurnAborted", "Interrupted")
@@ -208,8 +205,7 @@ async def test_a_turn_that_was_being_stopped_runs_nothing_more_in_a_new_run(
 ) -> None:
     model.script(replies=[shell("ls"), {"text": "Done."}])
     await driver.open("Look.")
-    while not await driver.rows(RowKind.TOOL_CALL):
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_CALL)
     ending = TurnAborted(turn=1, reason="TurnTimedOut", message="the turn took longer than 5 s")
     stopping = TurnStoppingPayload(end=ending.model_dump(mode="json"))
     row = NewRow(RowKind.TURN_STOPPING, stopping.model_dump(), 1)

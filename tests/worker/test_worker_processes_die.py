@@ -15,7 +15,7 @@ from codex_api.rows import RowKind, SessionSettings
 from codex_api.session import ApprovalPolicy
 from codex_client.model_server.testing import ScriptedModel, shell, shell_call
 from codex_sandbox.testing import LocalSandbox
-from codex_worker.testing import OpenSession, SessionDriver, WorkerProcess
+from codex_worker.testing import OpenSession, SessionDriver, WorkerProcess, wait_until
 
 pytestmark = pytest.mark.temporal
 
@@ -30,8 +30,8 @@ def settings() -> SessionSettings:
 
 
 async def command_runs(driver: SessionDriver, sandbox: LocalSandbox) -> None:
-    while not (await driver.rows(RowKind.TOOL_INTENT)) or not (sandbox.workspace / "count").exists():
-        await asyncio.sleep(0.02)
+    await driver.wait_for_rows(RowKind.TOOL_INTENT)
+    await wait_until((sandbox.workspace / "count").exists)
 
 
 def assert_ran_once(sandbox: LocalSandbox) -> None:
@@ -72,8 +72,7 @@ async def test_two_running_commands_are_both_attached_to_again(
     first = await worker_processes()
     await open_session("Two at once.")
     await command_runs(driver, sandbox)
-    while not (sandbox.workspace / "second").exists():
-        await asyncio.sleep(0.02)
+    await wait_until((sandbox.workspace / "second").exists)
     first.send(end)
     await worker_processes()
     async with asyncio.timeout(30):
@@ -94,8 +93,7 @@ async def test_a_killed_worker_does_not_rerun_a_finished_command(
     model.script(replies=[shell("echo ran >> count"), {"text": "Done.", "delay_seconds": 2}])
     first = await worker_processes()
     await open_session("Do it once.")
-    while len(model.requests) < 2:
-        await asyncio.sleep(0.02)
+    await wait_until(lambda: len(model.requests) >= 2)
     first.send(signal.SIGKILL)
     await worker_processes()
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."

@@ -20,6 +20,19 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class RequestSize:
+    """The input of a request, estimated."""
+
+    tokens: int = 0
+    new_tokens: int = 0
+    """The part of it that no provider can have cached."""
+
+    def cost(self, prices: Prices) -> Decimal:
+        """Return what it costs where all the rest is cached, in millionths."""
+        return (self.tokens - self.new_tokens) * prices.cached_input + self.new_tokens * prices.input
+
+
+@dataclass(frozen=True)
 class BudgetEnd:
     """Why no further model call may be made."""
 
@@ -46,21 +59,13 @@ def priced(usage: UsagePayload, prices: Prices | None) -> UsagePayload:
 
 
 def budget_end(
-    settings: SessionSettings,
-    spent: Spent,
-    model: str,
-    prices: Prices | None,
-    input_tokens: int = 0,
-    new_tokens: int = 0,
+    settings: SessionSettings, spent: Spent, model: str, prices: Prices | None, size: RequestSize
 ) -> BudgetEnd | None:
-    """Return why the next call may not be made, or None.
-
-    ``input_tokens`` is the request's estimated size, ``new_tokens`` the part of it that no provider can have cached.
-    """
-    if spent.tokens + new_tokens >= settings.max_tokens:
-        needed = f", and the next call needs about {new_tokens} more" if spent.tokens < settings.max_tokens else ""
-        message = f"the session used {spent.tokens} of its {settings.max_tokens} tokens{needed} (limit maxTokens)"
-        return BudgetEnd(conditions.REASON_TOKEN_LIMIT, message)
+    """Return why a request of this size may not be sent, or None."""
+    if spent.tokens + size.new_tokens >= settings.max_tokens:
+        exhausted = spent.tokens >= settings.max_tokens
+        needed = "" if exhausted else f", and the next call needs about {size.new_tokens} more"
+        return _token_limit(settings, spent, needed)
     limit = settings.max_cost_millionths
     if limit is None:
         return None
@@ -70,26 +75,45 @@ def budget_end(
             f"configuration (models.{model}.prices: input, cachedInput, output per million tokens), or give no limit"
         )
         return BudgetEnd(conditions.REASON_PRICE_UNKNOWN, message, failed=True)
-    # At least the input at a cached one's price, and one token of an answer; so also where an answer was cut by what
-    # was left.
-    least = input_tokens * prices.cached_input + prices.output
+    # With one token of an answer.
+    least = size.cost(prices) + prices.output
     if spent.cost_millionths >= limit or spent.cost_millionths + least > limit:
-        cost = f"the session cost {_amount(spent.cost_millionths)} of its {_amount(limit)}"
-        message = f"{cost}, and the next call would cost at least {_amount(int(least))} (limit maxCost)"
-        return BudgetEnd(conditions.REASON_COST_LIMIT, message)
+        return _cost_limit(limit, spent, f", and the next call would cost at least {_amount(int(least))}")
     return None
 
 
-def output_allowance(settings: SessionSettings, spent: Spent, input_tokens: int, prices: Prices | None) -> int:
-    """Return the most output tokens that tokens and money allow; ``input_tokens`` is the request's estimated size.
-
-    The input counts at the price of a cached one, which it costs at least.
-    """
-    allowance = settings.max_tokens - spent.tokens
+def output_allowance(settings: SessionSettings, spent: Spent, size: RequestSize, prices: Prices | None) -> int:
+    """Return the most output tokens that tokens and money leave for the answer to a request of this size."""
+    by_tokens = settings.max_tokens - spent.tokens - size.new_tokens
     if settings.max_cost_millionths is None or prices is None or not prices.output:
-        return allowance
-    left = settings.max_cost_millionths - spent.cost_millionths - input_tokens * prices.cached_input
-    return max(0, min(allowance, int(left / prices.output)))
+        return max(0, by_tokens)
+    left = settings.max_cost_millionths - spent.cost_millionths - size.cost(prices)
+    return max(0, min(by_tokens, int(left / prices.output)))
+
+
+def was_cut_by_budget(usage: UsagePayload) -> bool:
+    """Tell whether an answer that was cut short had reached the cap that a budget set."""
+    return usage.max_output_tokens is not None and usage.output_tokens >= usage.max_output_tokens
+
+
+def end_of_cut_answer(settings: SessionSettings, spent: Spent, prices: Prices | None) -> BudgetEnd:
+    """Return the limit that an answer was cut by: the one that left less for it. ``spent`` includes the answer."""
+    cut = ", and the answer was cut at what was left"
+    limit = settings.max_cost_millionths
+    tokens_left = max(0, settings.max_tokens - spent.tokens)
+    if limit is not None and output_allowance(settings, spent, RequestSize(), prices) < tokens_left:
+        return _cost_limit(limit, spent, cut)
+    return _token_limit(settings, spent, cut)
+
+
+def _token_limit(settings: SessionSettings, spent: Spent, more: str) -> BudgetEnd:
+    message = f"the session used {spent.tokens} of its {settings.max_tokens} tokens{more} (limit maxTokens)"
+    return BudgetEnd(conditions.REASON_TOKEN_LIMIT, message)
+
+
+def _cost_limit(limit: int, spent: Spent, more: str) -> BudgetEnd:
+    message = f"the session cost {_amount(spent.cost_millionths)} of its {_amount(limit)}{more} (limit maxCost)"
+    return BudgetEnd(conditions.REASON_COST_LIMIT, message)
 
 
 def _amount(millionths: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from codex_api.rows import SessionSettings
 from codex_journal.rows import SessionRecord
-from codex_worker.budget import output_allowance
+from codex_worker.budget import RequestSize, output_allowance
 from codex_worker.compaction import compaction_prompt
 from codex_worker.model_families import ModelFamily, family_of, prompt_text
 from codex_worker.providers import Prices, Provider, Providers
@@ -47,22 +47,34 @@ def target_of(providers: Providers, record: SessionRecord) -> Target:
     return Target(provider, model, family, known.context_window or family.context_window, known.prices)
 
 
-def request_tokens(transcript: Transcript, target: Target, added: Sequence[Item]) -> int:
-    """Estimate the size of a request that adds items to the conversation."""
+def request_size(transcript: Transcript, target: Target, added: Sequence[Item]) -> RequestSize:
+    """Estimate a step's request, which adds items to the conversation."""
     tokens, complete = transcript.active_tokens()
     if not complete:
-        tokens += _fixed_tokens(target.family)
-    return tokens + sum(map(item_tokens, added))
+        tokens += _instruction_tokens(target.family) + _tool_tokens(target.family)
+    tokens += sum(map(item_tokens, added))
+    return RequestSize(tokens, tokens - transcript.counted_tokens)
+
+
+def compaction_size(transcript: Transcript, target: Target, items: Sequence[Item]) -> RequestSize:
+    """Estimate the request for a summary of ``items``, which are the conversation or what is left of it.
+
+    All of it is new: where the tools are missing, no cached prefix fits.
+    """
+    whole = request_size(transcript, target, [compaction_prompt()]).tokens - _tool_tokens(target.family)
+    left_out = sum(map(item_tokens, transcript.items())) - sum(map(item_tokens, items))
+    tokens = max(0, whole - left_out)
+    return RequestSize(tokens, tokens)
 
 
 def model_request(
-    record: SessionRecord, target: Target, transcript: Transcript, added: Sequence[Item], tokens: int
+    record: SessionRecord, target: Target, transcript: Transcript, added: Sequence[Item], size: RequestSize
 ) -> ModelRequest:
     """Build a step's request: stored items first, what is ``added`` last, so that the prefix stays cached.
 
-    ``tokens`` is its estimated size. Raises MissingProviderKey.
+    Raises MissingProviderKey.
     """
-    request = _request(record, target, transcript, [*sendable(transcript.items()), *added], tokens)
+    request = _request(record, target, transcript, [*sendable(transcript.items()), *added], size)
     return replace(
         request,
         tools=_tools(target.family.freeform_patch),
@@ -72,15 +84,14 @@ def model_request(
 
 
 def compaction_request(
-    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item]
+    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item], size: RequestSize
 ) -> ModelRequest:
     """Build the request for a summary of ``items``: the same instructions, no tools. Raises MissingProviderKey."""
-    tokens = sum(map(item_tokens, items))
-    return _request(record, target, transcript, [*sendable(items), compaction_prompt()], tokens)
+    return _request(record, target, transcript, [*sendable(items), compaction_prompt()], size)
 
 
 def _request(
-    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item], tokens: int
+    record: SessionRecord, target: Target, transcript: Transcript, items: Sequence[Item], size: RequestSize
 ) -> ModelRequest:
     settings = record.settings
     return ModelRequest(
@@ -92,7 +103,7 @@ def _request(
         input=items,
         reasoning_effort=settings.reasoning_effort.value if settings.reasoning_effort else None,
         encrypted_reasoning=target.family.encrypted_reasoning,
-        max_output_tokens=output_allowance(settings, transcript.spent, tokens, target.prices),
+        max_output_tokens=output_allowance(settings, transcript.spent, size, target.prices),
     )
 
 
@@ -113,7 +124,10 @@ def _tools(freeform_patch: bool) -> list[dict[str, Any]]:
     return tool_definitions(freeform_patch)
 
 
+def _instruction_tokens(family: ModelFamily) -> int:
+    return len(prompt_text(family.instructions)) // BYTES_PER_TOKEN
+
+
 @cache
-def _fixed_tokens(family: ModelFamily) -> int:
-    instructions = len(prompt_text(family.instructions)) // BYTES_PER_TOKEN
-    return instructions + sum(map(item_tokens, _tools(family.freeform_patch)))
+def _tool_tokens(family: ModelFamily) -> int:
+    return sum(map(item_tokens, _tools(family.freeform_patch)))

@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from temporalio.client import Client, WorkflowHandle
@@ -45,8 +45,17 @@ from codex_worker.providers import Provider, Providers
 
 PATIENCE_SECONDS = 60.0
 
+Found = TypeVar("Found")
+
 OpenSession = Callable[[str], Awaitable[None]]
 """Open a session with a prompt."""
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what no journal tells, such as a file; raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 def installed_program(name: str) -> str:
@@ -185,16 +194,25 @@ class SessionDriver:
     async def until(
         self, condition: Callable[[list[dict[str, Any]]], bool], kind: str | None = None
     ) -> list[dict[str, Any]]:
-        """Wait until the journaled events satisfy a condition; the error of a timeout shows what there was."""
-        events: list[dict[str, Any]] = []
+        """Wait until the journaled events satisfy a condition, and return them."""
+        return await self._poll(lambda: self.events(kind), condition)
+
+    async def wait_for_rows(self, kind: RowKind, count: int = 1) -> list[Row]:
+        """Wait until so many rows of a kind stand in the journal, and return them."""
+        return await self._poll(lambda: self.rows(kind), lambda rows: len(rows) >= count)
+
+    async def _poll(
+        self, read: Callable[[], Awaitable[list[Found]]], condition: Callable[[list[Found]], bool]
+    ) -> list[Found]:
+        """Read until what is found satisfies a condition; the error of a timeout shows what there was."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while not condition(events := await self.events(kind)):
+                while not condition(found := await read()):
                     await asyncio.sleep(0.02)
+                return found
         except TimeoutError:
             rows = [(row.seq, row.kind.value, row.payload) for row in await self.journal.read(self.session)]
             raise AssertionError(f"not reached within {PATIENCE_SECONDS} s; the journal holds {rows}") from None
-        return events
 
 
 class WorkerProcess:

@@ -231,6 +231,8 @@ class Transcript:
         position = (row.turn, row.step, row.position, row.seq)
         if self._compacted is None or position > self._compacted[0]:
             self._compacted = (position, CompactionPayload.model_validate(row.payload))
+            # Nothing asks for them any more, and a session may be compacted often.
+            del self._conversation[: self._index_after(position)]
         self._compactions[row.turn, row.step] = self.compactions(row.turn, row.step) + 1
         self.told = {}
         self.image_characters = 0

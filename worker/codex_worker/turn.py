@@ -50,7 +50,6 @@ class Turn:
         self._follow_up = opened.follow_up or opened.step == 0
         self._resume_calls = opened.open_calls
         self._requested_at = dict(opened.request_times)
-        self._last = (opened.last_message, opened.last_message_seq)
 
     def wake(self) -> None:
         """Note that a decision may have been journaled."""

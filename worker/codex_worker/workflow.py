@@ -44,6 +44,7 @@ from codex_worker.turn import Turn
 from codex_worker.turn_clock import TurnClock
 
 UNSIGNALLED_MESSAGES = "unsignalled-messages"
+INTERRUPT_OF_AN_ENDING_TURN = "interrupt-of-an-ending-turn"
 
 
 @workflow.defn(name=names.WORKFLOW_TYPE)
@@ -83,6 +84,9 @@ class CodexWorkflow:
             await self._stop(turn, opened.turn_ending)
             await self._end_turn(turn, opened.turn_ending)
             turn = None
+            if self._interrupted and workflow.patched(INTERRUPT_OF_AN_ENDING_TURN):
+                # It was meant for the turn that is over now, not for the next one.
+                self._interrupted = False
         self._watch_deadline(opened.created_at)
         while True:
             turn = turn or await self._next_turn()

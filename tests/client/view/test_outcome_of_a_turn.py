@@ -11,7 +11,7 @@ from codex_api.events import ApprovalDecided, TurnAborted, TurnComplete, TurnEnd
 from codex_api.rows import SessionSettings
 from codex_client.view.outcome import outcome_of
 from codex_client.view.testing import SESSION, SessionRows
-from codex_worker.budget import Spent, budget_end
+from codex_worker.budget import RequestSize, Spent, budget_end
 from codex_worker.cures import with_cure
 from codex_worker.providers import Prices
 
@@ -78,13 +78,14 @@ def test_the_command_after_a_limit_of_the_session_lets_the_next_call_through(
 ) -> None:
     prices = Prices(input=Decimal(3), cached_input=Decimal(1), output=Decimal(9))
     settings = SessionSettings(**{"max_tokens": 1_000_000, "model": "m"} | limits)
-    end = budget_end(settings, spent, "m", prices, 600, 600)
+    size = RequestSize(600, 600)
+    end = budget_end(settings, spent, "m", prices, size)
     assert end is not None
     turn(rows, TurnAborted(reason=end.reason, message=end.message))
     _, _, number = outcome_of(rows.all).message.rpartition(" ")
     tokens = "max_tokens" in limits
     raised = {"max_tokens": int(number)} if tokens else {"max_cost_millionths": int(Decimal(number) * 1_000_000)}
-    assert budget_end(settings.model_copy(update=raised), spent, "m", prices, 600, 600) is None
+    assert budget_end(settings.model_copy(update=raised), spent, "m", prices, size) is None
 
 
 def test_a_session_out_of_time_cannot_be_resumed_and_says_so(rows: SessionRows) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -207,3 +208,18 @@ async def test_the_loop_goes_on_while_openai_is_imported() -> None:
     assert process.returncode == 0
     # Imported by the loop itself it would tick once.
     assert int(output) >= 10
+
+
+async def test_the_time_of_a_request_is_the_providers_and_not_that_of_making_a_client(
+    model: ResponsesModel, make_request: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = 3.0
+    create = model._create_client
+
+    def create_slowly(base_url: str) -> Any:
+        time.sleep(seconds)
+        return create(base_url)
+
+    monkeypatch.setattr(model, "_create_client", create_slowly)
+    reply = await model.stream(make_request())
+    assert 0 < reply.usage.duration_seconds < seconds

@@ -51,8 +51,7 @@ class ModelAttempts:
             return await self._model.stream(sent, on_event=batches.take if batches else None, progress=progress)
         except asyncio.CancelledError:
             if progress.began:
-                usage = priced(progress.usage(sent), target.prices)
-                await asyncio.shield(self.charge(step, usage, f"cancelled/{uuid.uuid4()}"))
+                await self.charge_cancelled(step, priced(progress.usage(sent), target.prices))
             raise
         finally:
             if batches is not None:
@@ -68,6 +67,10 @@ class ModelAttempts:
         """Keep what an attempt cost that did not become the step's reply."""
         row = NewRow(RowKind.USAGE, usage.model_dump(), step.turn, step.step)
         await self._journal.append(step.session, f"{names.step_label(step.turn, step.step)}/{what}", [row])
+
+    async def charge_cancelled(self, step: ModelCallInput, usage: UsagePayload) -> None:
+        """Keep what an attempt cost that is cancelled; another cancellation does not keep it from that."""
+        await asyncio.shield(self.charge(step, usage, f"cancelled/{uuid.uuid4()}"))
 
     async def overflowed(self, error: Exception, step: ModelCallInput, target: Target) -> bool:
         """Tell whether a request did not fit the model's window; what it cost all the same is kept."""

@@ -10,11 +10,11 @@ from codex_api.rows import POSITION_COMPACTION, CompactionPayload, RowKind, Usag
 from codex_api.workflow_payloads import ModelCallInput
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
-from codex_worker.activities.attempts import ModelAttempts
-from codex_worker.budget import priced
+from codex_worker.activities.attempts import ModelAttempts, budget_error
+from codex_worker.budget import budget_end, priced
 from codex_worker.compaction import Item, compacted_items, shortened
 from codex_worker.reply import message_text
-from codex_worker.request import Target, compaction_request
+from codex_worker.request import Target, compaction_request, compaction_size
 from codex_worker.responses.posture import Retry
 from codex_worker.responses.reply import ModelReply
 from codex_worker.transcript import Transcript, Transcripts
@@ -36,6 +36,8 @@ class Compactor:
 
         Raises the ApplicationError by which it is tried again later, or ends the turn.
         """
+        # What is summarised is the conversation as it stands now: the transcript is shared, and read on meanwhile.
+        messages, ordinal = transcript.user_messages(), transcript.compactions(step.turn, step.step) + 1
         reply = await self._summarize(record, step, transcript, target)
         summary = "\n\n".join(text for item in reply.items if (text := message_text(item)))
         usage = priced(reply.usage, target.prices)
@@ -44,13 +46,12 @@ class Compactor:
                 conditions.REASON_MODEL_RESPONSE_INVALID, "the model wrote no summary", counts_as_failure=True
             )
             raise await self._attempts.failure(problem, step, record.settings, transcript, usage)
-        items = compacted_items(transcript.user_messages(), summary, target.context_window)
+        items = compacted_items(messages, summary, target.context_window)
         payload = CompactionPayload(reason=reason, items=items)
         rows = [
             NewRow(RowKind.COMPACTION, payload.model_dump(), step.turn, step.step, POSITION_COMPACTION),
             NewRow(RowKind.USAGE, usage.model_dump(), step.turn, step.step),
         ]
-        ordinal = transcript.compactions(step.turn, step.step) + 1
         claim = f"{names.step_label(step.turn, step.step)}/compaction/{ordinal}"
         appended = await self._journal.append(record.session, claim, rows)
         self._transcripts.add(appended)
@@ -64,9 +65,14 @@ class Compactor:
     ) -> ModelReply:
         items: list[Item] = transcript.items()
         for attempt in range(1, MAX_ATTEMPTS + 1):
+            # With what the attempt before has cost.
+            transcript = await self._transcripts.load(record.session)
+            size = compaction_size(transcript, target, items)
+            if end := budget_end(record.settings, transcript.spent, target.model, target.prices, size):
+                raise budget_error(end)
             began = time.monotonic()
             try:
-                sent = compaction_request(record, target, transcript, items)
+                sent = compaction_request(record, target, transcript, items, size)
                 return await self._attempts.stream(step, sent, target, shown=False)
             except Exception as error:
                 usage = UsagePayload(model=target.model, duration_seconds=time.monotonic() - began)

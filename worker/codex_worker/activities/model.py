@@ -7,11 +7,12 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -26,7 +27,7 @@ from codex_worker.activities.compacting import Compactor
 from codex_worker.activities.session import journal_errors, wall_clock
 from codex_worker.activities.surroundings import project_documents
 from codex_worker.activities.tools import require_going_on, sandbox_errors
-from codex_worker.budget import budget_end, priced
+from codex_worker.budget import RequestSize, budget_end, end_of_cut_answer, priced, was_cut_by_budget
 from codex_worker.compaction import REASON_LIMIT, REASON_OVERFLOW, REASON_REQUESTED, is_full
 from codex_worker.context import Documents, context_changes, context_rows
 from codex_worker.deltas import OnDelta
@@ -37,7 +38,7 @@ from codex_worker.items import user_message_item
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Providers
 from codex_worker.reply import final_message, output_of, reply_claim, reply_rows, reply_summary
-from codex_worker.request import Target, model_request, request_tokens, target_of
+from codex_worker.request import Target, compaction_size, model_request, request_size, target_of
 from codex_worker.responses.client import ResponsesModel
 from codex_worker.responses.posture import Park
 from codex_worker.responses.reply import ModelReply
@@ -45,6 +46,8 @@ from codex_worker.sandboxes import Sandboxes
 from codex_worker.tools.call_context import CallContext
 from codex_worker.tools.prepare import is_costly_to_judge
 from codex_worker.transcript import Transcript, Transcripts
+
+log = structlog.get_logger("codex_worker.model")
 
 
 @dataclass(frozen=True)
@@ -141,18 +144,16 @@ class ModelActivities:
             raise await self._attempts.failure(problem, request, record.settings, transcript) from error
         documents = await project_documents(self._sandboxes, record.session, transcript, request)
         while True:
-            content = self._content(record, request, transcript, documents)
-            tokens = request_tokens(transcript, target, content.items())
-            new_tokens = tokens - transcript.counted_tokens
-            end = budget_end(record.settings, transcript.spent, target.model, target.prices, tokens, new_tokens)
-            if end is not None:
-                raise budget_error(end)
-            reason = _compaction_due(request, transcript, target, tokens)
             # The transcript is shared: an older attempt may have journaled this step's reply a moment ago.
             if transcript.last_step.get(request.turn, 0) >= request.step:
                 return await self._standing(request)
+            content = self._content(record, request, transcript, documents)
+            size = request_size(transcript, target, content.items())
+            if end := budget_end(record.settings, transcript.spent, target.model, target.prices, size):
+                raise budget_error(end)
+            reason = _compaction_due(record, request, transcript, target, size)
             if reason is None:
-                reply = await self._attempt(record, request, transcript, target, content, tokens)
+                reply = await self._attempt(record, request, transcript, target, content, size)
                 if reply is not None:
                     return reply
                 reason = REASON_OVERFLOW
@@ -173,7 +174,7 @@ class ModelActivities:
         transcript: Transcript,
         target: Target,
         content: StepContent,
-        tokens: int,
+        size: RequestSize,
     ) -> ModelCallReply | None:
         """Ask once; returns None where the conversation does not fit and can be compacted.
 
@@ -182,12 +183,11 @@ class ModelActivities:
         began = time.monotonic()
         usage = UsagePayload(model=target.model)
         try:
-            sent = model_request(record, target, transcript, content.items(), tokens)
+            sent = model_request(record, target, transcript, content.items(), size)
             reply = await self._attempts.stream(request, sent, target, shown=True)
             usage = priced(reply.usage, target.prices)
             judge = partial(_rows_of, record, request, transcript, content, reply, usage)
-            # Heartbeats of other sessions must not wait for a large reply.
-            rows = await asyncio.to_thread(judge) if is_costly_to_judge(reply.items) else judge()
+            rows = await self._judged(request, reply, usage, judge)
         except Exception as error:
             usage = usage.model_copy(update={"duration_seconds": usage.duration_seconds or time.monotonic() - began})
             if transcript.can_be_compacted() and await self._attempts.overflowed(error, request, target):
@@ -197,16 +197,28 @@ class ModelActivities:
             ) from error
         return await self._journal_reply(record, request, reply, usage, rows)
 
+    async def _judged(
+        self, request: ModelCallInput, reply: ModelReply, usage: UsagePayload, judge: Callable[[], list[NewRow]]
+    ) -> list[NewRow]:
+        """Return the reply's rows; what a reply cost that nobody waits for any more is kept."""
+        if not is_costly_to_judge(reply.items):
+            return judge()
+        try:
+            # Heartbeats of other sessions must not wait for a large reply.
+            return await asyncio.to_thread(judge)
+        except asyncio.CancelledError:
+            await self._attempts.charge_cancelled(request, usage)
+            raise
+
     async def _journal_reply(
         self, record: SessionRecord, request: ModelCallInput, reply: ModelReply, usage: UsagePayload, rows: list[NewRow]
     ) -> ModelCallReply:
         if not reply.items:
             await self._attempts.charge(request, usage, f"empty/{uuid.uuid4()}")
-            cut = reply.incomplete_reason
-            raise turn_failed(
-                conditions.REASON_MODEL_RESPONSE_INCOMPLETE if cut else conditions.REASON_MODEL_RESPONSE_INVALID,
-                f"the model's reply held nothing to go on with ({cut or 'empty'})",
-            )
+            if reply.incomplete_reason:
+                raise await self._cut_short(record, usage)
+            reason = conditions.REASON_MODEL_RESPONSE_INVALID
+            raise turn_failed(reason, "the model's reply held nothing to go on with (empty)")
         appended = await self._journal.append(record.session, reply_claim(request.turn, request.step), rows)
         self._transcripts.add(appended)
         if appended.inserted:
@@ -225,14 +237,19 @@ class ModelActivities:
             if record.settings.output_schema is not None:
                 _require_json(final_message(rows))
             return summary
-        transcript = await self._transcripts.load(request.session)
+        (usage,) = (UsagePayload.model_validate(row.payload) for row in rows if row.kind is RowKind.USAGE)
+        raise await self._cut_short(record, usage)
+
+    async def _cut_short(self, record: SessionRecord, usage: UsagePayload) -> ApplicationError:
+        """Return the error by which a reply that was cut short ends the turn."""
+        if not was_cut_by_budget(usage):
+            reason = conditions.REASON_MODEL_RESPONSE_INCOMPLETE
+            return turn_failed(reason, "the provider cut the reply short (its length limit, or a content filter)")
+        prices = None
         with suppress(errors.UnknownProvider):
-            target = target_of(self._providers, record)
-            # The cap was ours: what was left of a budget.
-            if end := budget_end(record.settings, transcript.spent, target.model, target.prices):
-                raise budget_error(end)
-        reason = conditions.REASON_MODEL_RESPONSE_INCOMPLETE
-        raise turn_failed(reason, "the provider cut the reply short (its length limit, or a content filter)")
+            prices = target_of(self._providers, record).prices
+        transcript = await self._transcripts.load(record.session)
+        return budget_error(end_of_cut_answer(record.settings, transcript.spent, prices))
 
 
 def _require_json(message: str) -> None:
@@ -244,13 +261,20 @@ def _require_json(message: str) -> None:
         raise turn_failed(reason, f"the final message is not the JSON that was asked for: {message[:200]!r}") from error
 
 
-def _compaction_due(request: ModelCallInput, transcript: Transcript, target: Target, tokens: int) -> str | None:
+def _compaction_due(
+    record: SessionRecord, request: ModelCallInput, transcript: Transcript, target: Target, size: RequestSize
+) -> str | None:
     """Return why the conversation is to be compacted before the step's request, or None."""
     if transcript.compactions(request.turn, request.step) or not transcript.can_be_compacted():
         return None
-    if request.compact:
-        return REASON_REQUESTED
-    return REASON_LIMIT if is_full(tokens, target.context_window) else None
+    if not request.compact and not is_full(size.tokens, target.context_window):
+        return None
+    summary = compaction_size(transcript, target, transcript.items())
+    if end := budget_end(record.settings, transcript.spent, target.model, target.prices, summary):
+        # The step itself is cheaper, and may fit as it is.
+        log.warning("no compaction within the budget", session=record.session, problem=end.message)
+        return None
+    return REASON_REQUESTED if request.compact else REASON_LIMIT
 
 
 def _rows_of(

@@ -37,7 +37,7 @@ from codex_worker import errors
 from codex_worker.context import context_changes
 from codex_worker.event_rules import RefusedEvent, check_events, claim_of
 from codex_worker.metrics import WorkerMetrics
-from codex_worker.reply import OPEN_CLASSIFICATIONS, reply_claim, reply_summary, summarize_call
+from codex_worker.reply import OPEN_CLASSIFICATIONS, summarize_call
 from codex_worker.transcript import Transcript, Transcripts
 from codex_worker.turn_end import turn_end_rows
 
@@ -81,38 +81,7 @@ class SessionActivities:
             record = await session_record(self._journal, request.session)
             self._transcripts.remember(record)
             transcript = await self._transcripts.load(request.session)
-            return await self._opened(record, transcript)
-
-    async def _opened(self, record: SessionRecord, transcript: Transcript) -> OpenSession:
-        turn = transcript.turn
-        step = transcript.last_step.get(turn, 0)
-        claim = reply_claim(turn, step)
-        reply = reply_summary(await self._journal.read(record.session, claim=claim) if step else [])
-        return OpenSession(
-            closed=record.closed,
-            created_at=record.created_at.timestamp(),
-            known_seq=transcript.seq,
-            turn=turn,
-            turn_ended=transcript.ended_turn >= turn,
-            turn_ending=transcript.ending if transcript.stopping_turn >= turn > 0 else None,
-            step=step,
-            follow_up=reply.follow_up,
-            first_message=transcript.first_message.get(turn, 0),
-            open_calls=[
-                summarize_call(call)
-                for call in transcript.open_calls(turn, step)
-                if call.classification in OPEN_CLASSIFICATIONS
-            ],
-            request_times=transcript.request_times_of(turn, step),
-            messages=[
-                MessageSignal(key=message.key, seq=seq, delivery=message.delivery)
-                for seq, message in transcript.waiting_messages().items()
-                if transcript.ended_turn >= turn or seq != transcript.first_message.get(turn)
-            ],
-            last_message=reply.last_message,
-            last_message_seq=reply.last_message_seq,
-            settings=record.settings,
-        )
+            return _opened(record, transcript)
 
     @activity.defn(name=names.ACTIVITY_JOURNAL_EVENTS)
     async def journal_events(self, request: JournalEventsInput) -> JournalEventsReply:
@@ -184,3 +153,34 @@ class SessionActivities:
         appended = await self._journal.append(request.session, f"approval/{approval}/decided", [row])
         if appended.inserted:
             self._metrics.approval_wait.labels(decision=decision.kind.value).observe(waited)
+
+
+def _opened(record: SessionRecord, transcript: Transcript) -> OpenSession:
+    turn = transcript.turn
+    step = transcript.last_step.get(turn, 0)
+    if step and not transcript.calls_of(turn, step):
+        # A reply that ends the turn is judged in one place: its model call, which finds it in the journal.
+        step -= 1
+    return OpenSession(
+        closed=record.closed,
+        created_at=record.created_at.timestamp(),
+        known_seq=transcript.seq,
+        turn=turn,
+        turn_ended=transcript.ended_turn >= turn,
+        turn_ending=transcript.ending if transcript.stopping_turn >= turn > 0 else None,
+        step=step,
+        follow_up=True,
+        first_message=transcript.first_message.get(turn, 0),
+        open_calls=[
+            summarize_call(call)
+            for call in transcript.open_calls(turn, step)
+            if call.classification in OPEN_CLASSIFICATIONS
+        ],
+        request_times=transcript.request_times_of(turn, step),
+        messages=[
+            MessageSignal(key=message.key, seq=seq, delivery=message.delivery)
+            for seq, message in transcript.waiting_messages().items()
+            if transcript.ended_turn >= turn or seq != transcript.first_message.get(turn)
+        ],
+        settings=record.settings,
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from weakref import WeakValueDictionary
 
-from codex_api.rows import ToolResultPayload
+from codex_api.rows import ToolCallPayload, ToolResultPayload
+from codex_sandbox.client import SandboxClient
 from codex_sandbox.errors import SandboxRefused
 from codex_sandbox.protocol import RefusalCode
 from codex_worker.handlers.results import GrantedCall, Results, result_of
@@ -17,6 +19,8 @@ from codex_worker.transcript import Transcripts
 
 MAX_AT_ONCE = 2
 """In this process: each takes several times its own size until it is journaled."""
+READ_SECONDS = 3.0
+"""What a sandbox may hold such a place for."""
 
 
 class Images:
@@ -25,33 +29,37 @@ class Images:
         self._transcripts = transcripts
         self._results = results
         self._places = asyncio.Semaphore(MAX_AT_ONCE)
-        self._counting = asyncio.Lock()
+        self._sessions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, granted: GrantedCall) -> None:
         """Raises SandboxNotReady, SandboxError (repeat the call), JournalError."""
-        async with self._places:
-            result = await self._viewed(granted)
-            size = image_characters(result.item)
-            # Counted and journaled in one: of two images only one may find the last room there is.
-            async with self._counting:
-                held = (await self._transcripts.load(granted.record.session)).image_characters if size else 0
-                if held + size > MAX_CONVERSATION_CHARACTERS:
-                    text = outcomes.too_many_images(held, MAX_CONVERSATION_CHARACTERS)
-                    result = result_of(granted.call, text, "failed")
-                await self._results.finish(granted, result)
-
-    async def _viewed(self, granted: GrantedCall) -> ToolResultPayload:
-        record, call = granted.record, granted.call
-        path = str(call.arguments["path"])
+        record = granted.record
+        # Of a session one at a time: it holds one place at most, and of two images only one may find the last room.
+        alone = self._sessions.setdefault(record.session, asyncio.Lock())
         # Not isolated: reading a file reaches no network.
         lease = self._sandboxes.lease(record.session, record.settings, fresh=False, isolated=False)
-        async with lease as sandbox:
-            try:
-                file = await until_shutdown(sandbox.read_file(path, MAX_IMAGE_BYTES))
-                return result_of(call, image_output(path, file, str(call.arguments["detail"])))
-            except SandboxRefused as refusal:
-                if refusal.code == RefusalCode.UNREADABLE_FILE:
-                    return result_of(call, f"unable to read image at `{path}`: {refusal.message}", "failed")
-                return result_of(call, outcomes.refused(refusal.message), "refused")
-            except NotAnImage as error:
-                return result_of(call, str(error), "failed")
+        async with lease as sandbox, alone, self._places:
+            result = await _viewed(granted.call, sandbox)
+            size = image_characters(result.item)
+            held = (await self._transcripts.load(record.session)).image_characters if size else 0
+            if held + size > MAX_CONVERSATION_CHARACTERS:
+                text = outcomes.too_many_images(held, MAX_CONVERSATION_CHARACTERS)
+                result = result_of(granted.call, text, "failed")
+            await self._results.finish(granted, result)
+
+
+async def _viewed(call: ToolCallPayload, sandbox: SandboxClient) -> ToolResultPayload:
+    path = str(call.arguments["path"])
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            file = await until_shutdown(sandbox.read_file(path, MAX_IMAGE_BYTES))
+        return result_of(call, image_output(path, file, str(call.arguments["detail"])))
+    except TimeoutError:
+        text = f"unable to read image at `{path}`: it took longer than {READ_SECONDS:.0f} seconds"
+        return result_of(call, text, "failed")
+    except SandboxRefused as refusal:
+        if refusal.code == RefusalCode.UNREADABLE_FILE:
+            return result_of(call, f"unable to read image at `{path}`: {refusal.message}", "failed")
+        return result_of(call, outcomes.refused(refusal.message), "refused")
+    except NotAnImage as error:
+        return result_of(call, str(error), "failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -101,6 +102,8 @@ async def _exchange(
     import httpx2
     import openai
 
+    # From here on it is the provider's time, not that of importing a library.
+    progress.started_at = time.monotonic()
     try:
         # extra_body: the SDK's own transform of input and tools costs CPU with each item of the conversation.
         async with client.responses.with_streaming_response.create(

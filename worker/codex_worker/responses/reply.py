@@ -114,6 +114,7 @@ class ReplyInProgress:
                 output_tokens=self.content_bytes // BYTES_PER_TOKEN,
                 duration_seconds=duration,
                 estimated=True,
+                max_output_tokens=request.output_cap,
             )
         return UsagePayload(
             model=request.model,
@@ -122,6 +123,7 @@ class ReplyInProgress:
             output_tokens=_count(self._usage, "output_tokens"),
             reasoning_tokens=_count(self._usage.get("output_tokens_details"), "reasoning_tokens"),
             duration_seconds=duration,
+            max_output_tokens=request.output_cap,
         )
 
 

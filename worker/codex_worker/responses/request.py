@@ -36,6 +36,13 @@ class ModelRequest:
     text_format: Mapping[str, Any] | None = None
     """A JSON schema the final answer must follow, as the API's text.format."""
 
+    @property
+    def output_cap(self) -> int | None:
+        """What is sent as the API's max_output_tokens."""
+        if self.max_output_tokens is None or self.max_output_tokens > MAX_OUTPUT_TOKENS_CAP:
+            return None
+        return max(MIN_OUTPUT_TOKENS, self.max_output_tokens)
+
 
 def request_body(request: ModelRequest) -> dict[str, Any]:
     """Return the JSON body of ``POST /responses``."""
@@ -48,8 +55,8 @@ def request_body(request: ModelRequest) -> dict[str, Any]:
     reasoning = {"effort": (request.reasoning_effort or "").lower(), "summary": request.reasoning_summary}
     if given := {name: value for name, value in reasoning.items() if value}:
         body["reasoning"] = given
-    if request.max_output_tokens is not None and request.max_output_tokens <= MAX_OUTPUT_TOKENS_CAP:
-        body["max_output_tokens"] = max(MIN_OUTPUT_TOKENS, request.max_output_tokens)
+    if request.output_cap is not None:
+        body["max_output_tokens"] = request.output_cap
     if request.text_format is not None:
         body["text"] = {"format": dict(request.text_format)}
     return body
