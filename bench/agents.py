@@ -142,8 +142,9 @@ class OurCommand(Agent):
         return [installed_program("codex-temporal"), "run", *options, "--cd", str(workspace), prompt]
 
     def variables(self, base_url: str) -> dict[str, str]:
-        state = {"OPENAI_BASE_URL": base_url, "XDG_STATE_HOME": str(self.home / "state")}
-        return {**super().variables(base_url), **state}
+        # Its sockets go with the home, too.
+        folders = {"XDG_STATE_HOME": str(self.home / "state"), "XDG_RUNTIME_DIR": str(self.home)}
+        return {**super().variables(base_url), "OPENAI_BASE_URL": base_url, **folders}
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from codex_api.approvals import Decision, DecisionKind
@@ -16,6 +16,7 @@ from codex_api.events import SandboxReset
 from codex_api.rows import Delivery
 from codex_client.event_source import EventSource, JournalEvents, QueriedEvents, SessionEvent
 from codex_client.local.config import LocalConfig
+from codex_client.local.kept_session import KeptSession
 from codex_client.local.local_session import LocalSession, new_session, resumed_session
 from codex_client.local.session_control import SessionControl
 from codex_client.local.session_options import SessionOptions, SettingsChange
@@ -54,14 +55,20 @@ class TemporalAgentSession:
         *,
         prompt: str | None = None,
         on_delta: OnDelta | None = None,
+        session: str | None = None,
+        kept: KeptSession | None = None,
     ) -> AsyncIterator[TemporalAgentSession]:
         """Begin a session in ``options.directory``; leaving the block closes nothing, ``resume`` goes on.
 
         With ``prompt`` its first turn begins at once, as soon as anything can. ``on_delta`` is called with
-        pieces of what the model writes. Raises LocalError, whose message names the cure.
+        pieces of what the model writes. ``session`` is the UUID it gets; ``kept`` keeps its lock and its sandbox
+        for a ``resume`` after this block. Raises LocalError, whose message names the cure.
         """
-        async with new_session(options, config, prompt, on_delta) as local:
-            yield cls._of(local)
+        async with AsyncExitStack() as stack:
+            if kept is None:
+                kept = await stack.enter_async_context(KeptSession())
+            opening = new_session(session or str(uuid.uuid4()), options, config, prompt, on_delta, kept)
+            yield cls._of(await stack.enter_async_context(opening))
 
     @classmethod
     @asynccontextmanager
@@ -72,13 +79,18 @@ class TemporalAgentSession:
         *,
         change: SettingsChange = SettingsChange(),  # noqa: B008 - immutable
         on_delta: OnDelta | None = None,
+        kept: KeptSession | None = None,
     ) -> AsyncIterator[TemporalAgentSession]:
         """Go on with a session of this machine: the one whose id begins so, or with None the newest.
 
-        A turn that did not end goes on by itself. Events begin after what the journal held. Raises LocalError.
+        A turn that did not end goes on by itself. Events begin after what the journal held. ``kept`` holds what
+        an earlier block left running. Raises LocalError.
         """
-        async with resumed_session(session, config, change, on_delta) as local:
-            yield cls._of(local)
+        async with AsyncExitStack() as stack:
+            if kept is None:
+                kept = await stack.enter_async_context(KeptSession())
+            opening = resumed_session(session, config, change, on_delta, kept)
+            yield cls._of(await stack.enter_async_context(opening))
 
     @classmethod
     @asynccontextmanager

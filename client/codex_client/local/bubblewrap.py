@@ -7,11 +7,10 @@ socket of the system to talk through.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from codex_api.rows import SandboxMode
-from codex_client.local.hidden_paths import hidden_paths
 from codex_client.local.protected_paths import protected_paths
 
 PRIVATE_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 - emptied for the sandbox, not used by us
@@ -22,66 +21,78 @@ RUN_PARTS = ("/run/current-system", "/run/booted-system", "/run/opengl-driver", 
 # Root may write there in a user namespace too: it owns the files. A program in core_pattern runs outside.
 KERNEL_CONTROLS = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi", "mtrr", "pressure")
 
+Mount = tuple[Path, list[str]]
+"""Where it is, and the arguments that make it."""
+
 
 def bubblewrap_arguments(
     program: str,
     mode: SandboxMode,
     workspace: Path,
     *,
-    home: Path,
     hidden: Iterable[Path],
+    shared_folders: Iterable[Path],
     socket_folder: Path,
     empty_file: Path,
     tools: Iterable[Path],
 ) -> list[str]:
     """Return the command line up to the command.
 
-    ``hidden`` are more paths to hide than everybody has, ``tools`` folders that the supervisor itself needs.
-    Later mounts lie over earlier ones: first all read-only, then what is hidden, then what must be seen nevertheless.
+    ``hidden`` exist and are not around the workspace. ``shared_folders`` hold sockets of sessions, of which only those
+    in ``socket_folder`` are ours. ``tools`` are folders that the supervisor itself needs.
     """
     argv = [program, "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
     argv += ["--unshare-cgroup-try", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]
-    argv += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for control in (f"/proc/{name}" for name in KERNEL_CONTROLS):
-        if os.path.exists(control):
-            argv += ["--ro-bind", control, control]
-    # The sockets of other sessions are beside ours.
-    private = dict.fromkeys((*PRIVATE_FOLDERS, *SOCKET_FOLDERS, str(socket_folder.parent)))
-    empty = [folder for folder in private if _is_real_folder(folder)]
-    for folder in empty:
-        argv += ["--tmpfs", folder]
-    for part in RUN_PARTS:
-        argv += ["--ro-bind-try", part, part]
-    for tool in _below(tools, empty):
-        argv += ["--ro-bind", str(tool), str(tool)]
-    argv += _workspace_mounts(mode, workspace)
-    argv += _hidden({*hidden_paths(home, workspace), *_existing(hidden, workspace)}, empty_file)
-    argv += ["--bind", str(socket_folder), str(socket_folder), "--chdir", str(workspace), "--"]
-    return argv
+    mounts = [
+        *_system_mounts(workspace, tools),
+        *_workspace_mounts(mode, workspace),
+        *_covers(hidden, empty_file),
+        *_covers(shared_folders, empty_file),
+        _mount("--bind", socket_folder),
+    ]
+    # Whatever lies within a folder is mounted over it, also where that folder is the workspace.
+    for _, arguments in sorted(mounts, key=lambda mount: mount[0].parts):
+        argv += arguments
+    return [*argv, "--chdir", str(workspace), "--"]
 
 
-def _workspace_mounts(mode: SandboxMode, workspace: Path) -> list[str]:
+def _mount(option: str, path: Path) -> Mount:
+    return path, [option, str(path), str(path)]
+
+
+def _system_mounts(workspace: Path, tools: Iterable[Path]) -> list[Mount]:
+    controls = [f"/proc/{name}" for name in KERNEL_CONTROLS]
+    if workspace == Path("/"):
+        controls.append("/sys")
+    empty = [Path(folder) for folder in (*PRIVATE_FOLDERS, *SOCKET_FOLDERS) if _is_real_folder(folder)]
+    empty = [folder for folder in empty if folder != workspace]
+    return [
+        _mount("--ro-bind", Path("/")),
+        (Path("/dev"), ["--dev", "/dev"]),
+        (Path("/proc"), ["--proc", "/proc"]),
+        *(_mount("--ro-bind", Path(control)) for control in controls if os.path.exists(control)),
+        *((folder, ["--tmpfs", str(folder)]) for folder in empty),
+        *(_mount("--ro-bind-try", Path(part)) for part in RUN_PARTS),
+        *(_mount("--ro-bind", tool) for folder in empty for tool in _lost_in(folder, workspace, tools)),
+    ]
+
+
+def _workspace_mounts(mode: SandboxMode, workspace: Path) -> list[Mount]:
     if mode is SandboxMode.READ_ONLY:
-        return ["--ro-bind", str(workspace), str(workspace)]
-    mounts = ["--bind", str(workspace), str(workspace)]
-    for path in protected_paths(workspace):
-        mounts += ["--ro-bind", str(path), str(path)]
-    return mounts
+        return [_mount("--ro-bind", workspace)]
+    protected = (_mount("--ro-bind", path) for path in protected_paths(workspace))
+    return [_mount("--bind", workspace), *protected]
 
 
-def _existing(paths: Iterable[Path], workspace: Path) -> Iterable[Path]:
-    return (path.resolve() for path in paths if os.path.exists(path) and not workspace.is_relative_to(path.resolve()))
-
-
-def _hidden(paths: Iterable[Path], empty_file: Path) -> list[str]:
-    """Cover paths, outermost first.
+def _covers(paths: Iterable[Path], empty_file: Path) -> list[Mount]:
+    """Cover paths with nothing.
 
     A file is covered by an empty one: a device node there could not even be opened, which programs take for an error.
     """
-    arguments: list[str] = []
-    for path in _outermost(paths):
-        arguments += ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", str(empty_file), str(path)]
-    return arguments
+    return [
+        (path, ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", str(empty_file), str(path)])
+        for path in _outermost(paths)
+    ]
 
 
 def _outermost(paths: Iterable[Path]) -> list[Path]:
@@ -93,9 +104,11 @@ def _outermost(paths: Iterable[Path]) -> list[Path]:
     return chosen
 
 
-def _below(paths: Iterable[Path], folders: Sequence[str]) -> list[Path]:
-    """Return those of the paths that the folders hide, outermost first."""
-    return sorted({path for path in paths if any(path.is_relative_to(folder) for folder in folders)})
+def _lost_in(folder: Path, workspace: Path, tools: Iterable[Path]) -> list[Path]:
+    """Return the tools that an emptied folder hides; what is in a workspace in that folder comes with it."""
+    brought = workspace if workspace.is_relative_to(folder) else None
+    within = {tool for tool in tools if tool.is_relative_to(folder)}
+    return [tool for tool in sorted(within) if brought is None or not tool.is_relative_to(brought)]
 
 
 def _is_real_folder(path: str) -> bool:

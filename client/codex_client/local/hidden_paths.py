@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 # Below the home folder; hidden where they exist.
 SECRETS = (
@@ -21,45 +22,56 @@ SYSTEM_ENGINES = (
     "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/lxd", "/var/lib/incus",
     "/var/lib/kubelet", "/var/lib/libvirt", "/var/snap/lxd",
 )  # fmt: skip
-SCAN_SECONDS = 0.02
+# A bound for homes that nobody works in like this; so many take a few tenths of a second to look at.
+MAX_ENTRIES = 200_000
 
 
-def hidden_paths(home: Path, workspace: Path) -> Iterator[Path]:
-    """Yield what to hide that exists, links resolved; folders that the user works in were meant and are left out."""
-    paths = [*(home / name for name in (*SECRETS, *ENGINES)), *map(Path, SYSTEM_ENGINES)]
+class Hidden(NamedTuple):
+    paths: set[Path]
+    complete: bool
+    """Whether the home folder was small enough to be searched for sockets to its end."""
+
+
+def hidden_paths(home: Path, workspace: Path, more: Iterable[Path] = ()) -> Hidden:
+    """Return what to hide that exists, links resolved; folders that the user works in were meant and are left out.
+
+    ``more`` is what to hide besides what everybody has.
+    """
+    paths = [*(home / name for name in (*SECRETS, *ENGINES)), *map(Path, SYSTEM_ENGINES), *more]
     real = (path.resolve() for path in paths if os.path.exists(path))
-    hidden = [path for path in real if not workspace.is_relative_to(path)]
-    yield from hidden
-    yield from sockets_below(home, {*hidden, workspace})
+    hidden = {path for path in real if not workspace.is_relative_to(path)}
+    sockets, complete = sockets_below(home, {*hidden, workspace})
+    return Hidden({*hidden, *sockets}, complete)
 
 
-def sockets_below(home: Path, left_out: set[Path]) -> Iterator[Path]:
-    """Yield sockets of the two uppermost levels below ``home``, as many as can be found in SCAN_SECONDS."""
-    deadline = time.monotonic() + SCAN_SECONDS
-    folders = [home.resolve()]
-    for level in (1, 2):
-        below: list[Path] = []
-        for folder in folders:
-            if time.monotonic() > deadline:
-                return
-            for entry in _entries(folder):
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(Path(entry.path))
-                elif _is_socket(entry):
-                    yield Path(entry.path)
-        folders = [path for path in below if path not in left_out] if level == 1 else []
+def sockets_below(home: Path, left_out: set[Path]) -> tuple[list[Path], bool]:
+    """Return the sockets of the two uppermost levels below ``home``, and whether all that is there was looked at."""
+    entries = _two_levels(home.resolve(), left_out)
+    sockets = [Path(entry.path) for entry in islice(entries, MAX_ENTRIES) if _is_socket(entry)]
+    return sockets, next(entries, None) is None
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _two_levels(home: Path, left_out: set[Path]) -> Iterator[os.DirEntry[str]]:
+    folders = []
+    for entry in _entries(home):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            folders.append(Path(entry.path))
+    for folder in folders:
+        if folder not in left_out:
+            yield from _entries(folder)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            yield from entries
     except OSError:
-        return []
+        return
 
 
 def _is_socket(entry: os.DirEntry[str]) -> bool:
-    # The folder's listing tells files and links already: only what is rare is looked at.
-    if entry.is_file(follow_symlinks=False) or entry.is_symlink():
+    # The folder's listing tells files, folders and links already: only what is rare is looked at.
+    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
         return False
     return Path(entry.path).is_socket()

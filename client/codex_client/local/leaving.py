@@ -25,12 +25,13 @@ class Leaving:
         self._background: set[asyncio.Task[Any]] = set()
 
     @contextmanager
-    def watching(self, interrupt: Callable[[], bool]) -> Iterator[None]:
-        """Take the signals; ``interrupt`` begins to end the turn and tells whether there is one."""
+    def watching(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Take the signals; ``interrupt`` begins to end the turn."""
 
         def receive(number: signal.Signals) -> None:
-            if number is signal.SIGINT and not self._interrupting and interrupt():
+            if number is signal.SIGINT and not self._interrupting:
                 self._interrupting = True
+                interrupt()
                 return
             self.exit_code = EXIT_OF_SIGNAL + number
             self._leave.set()

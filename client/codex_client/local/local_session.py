@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from codex_api.rows import RowKind, SandboxMode, SessionSettings
 from codex_client.event_source import JournalEvents
 from codex_client.local.config import LocalConfig
 from codex_client.local.errors import LocalError, UsageError, cut_off, translated
+from codex_client.local.kept_session import KeptSession
 from codex_client.local.logs import log_file
 from codex_client.local.providers import default_model, require_price, secret_files
 from codex_client.local.runtime import LocalRuntime
 from codex_client.local.sandbox import LocalSandbox
 from codex_client.local.session_control import SessionControl
-from codex_client.local.session_lock import SessionLock
 from codex_client.local.session_options import SessionOptions, SettingsChange
-from codex_client.local.socket_folder import remove_socket_folder
 from codex_client.local.worker_socket import NewSession, begin_session
 
 if TYPE_CHECKING:
@@ -64,27 +62,37 @@ class LocalSession:
 
 @asynccontextmanager
 async def new_session(
-    options: SessionOptions, config: LocalConfig, prompt: str | None, on_delta: OnDelta | None
+    session: str,
+    options: SessionOptions,
+    config: LocalConfig,
+    prompt: str | None,
+    on_delta: OnDelta | None,
+    kept: KeptSession,
 ) -> AsyncIterator[LocalSession]:
-    """Create a session and run it; raises LocalError."""
+    """Create a session of this id and run it; raises LocalError."""
     async with AsyncExitStack() as stack:
         with translated(config.state.root):
-            local = await _new(stack, options, config, prompt, on_delta)
+            local = await _new(stack, session, options, config, prompt, on_delta, kept)
         yield local
 
 
 async def _new(
-    stack: AsyncExitStack, options: SessionOptions, config: LocalConfig, prompt: str | None, on_delta: OnDelta | None
+    stack: AsyncExitStack,
+    session: str,
+    options: SessionOptions,
+    config: LocalConfig,
+    prompt: str | None,
+    on_delta: OnDelta | None,
+    kept: KeptSession,
 ) -> LocalSession:
-    session = str(uuid.uuid4())
     workflow_id = SessionControl.workflow_id(_name(options.directory), session)
     config.state.create()
-    stack.enter_context(SessionLock(config.state.locks, session))
+    kept.lock(config.state.locks, session)
     runtime = await stack.enter_async_context(LocalRuntime(config, session))
     shared = runtime.shared
     settings = options.settings(config.model or (shared.default_model if shared else default_model(config)))
     require_price(config, settings)
-    sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
+    sandbox = kept.sandbox(lambda: _sandbox(config, settings, session))
     # Both take a while to come up, and Python to import what follows.
     await runtime.begin()
     await sandbox.start(1)
@@ -110,12 +118,12 @@ async def _new(
 
 @asynccontextmanager
 async def resumed_session(
-    prefix: str | None, config: LocalConfig, change: SettingsChange, on_delta: OnDelta | None
+    prefix: str | None, config: LocalConfig, change: SettingsChange, on_delta: OnDelta | None, kept: KeptSession
 ) -> AsyncIterator[LocalSession]:
     """Go on with a session; raises LocalError."""
     async with AsyncExitStack() as stack:
         with translated(config.state.root):
-            local = await _resumed(stack, prefix, config, change, on_delta)
+            local = await _resumed(stack, prefix, config, change, on_delta, kept)
         yield local
 
 
@@ -125,6 +133,7 @@ async def _resumed(
     config: LocalConfig,
     change: SettingsChange,
     on_delta: OnDelta | None,
+    kept: KeptSession,
 ) -> LocalSession:
     from codex_client.local.session_list import find_session
 
@@ -135,29 +144,29 @@ async def _resumed(
     if record.closed:
         raise UsageError(f"session {session[:8]} is closed; begin another with: codex-temporal run")
     _check_folder(record)
-    stack.enter_context(SessionLock(config.state.locks, session))
+    kept.lock(config.state.locks, session)
     runtime = await stack.enter_async_context(LocalRuntime(config, session))
     settings = change.applied_to(record.settings)
     require_price(config, settings)
     workflow_id = SessionControl.workflow_id(record.name, session)
-    sandbox = await stack.enter_async_context(_sandbox(config, settings, session))
+    sandbox = kept.sandbox(lambda: _sandbox(config, settings, session))
     await runtime.begin()
     # A workflow reads its settings when it starts, and two of one session would not know of each other.
     changed = settings != record.settings
     if changed or runtime.shared is None:
         await runtime.end_workflow_of_worker(workflow_id)
     earlier = await journal.read(session)
-    addresses = [row.payload["unix_path"] for row in earlier if row.kind is RowKind.SANDBOX_ADDRESS]
-    for left in addresses:
-        remove_socket_folder(left or "", config.runtime_folder)
-    await sandbox.start(1 + len(addresses))
+    announced = sum(row.kind is RowKind.SANDBOX_ADDRESS for row in earlier)
+    if not sandbox.running:
+        await sandbox.start(1 + max(announced, sandbox.generation))
     await sandbox.wait_until_ready()
     await runtime.connect()
     if changed:
         await journal.change_settings(session, settings)
     control = SessionControl(runtime.client, journal, workflow_id)
     events = _events(stack, journal, session, earlier[-1].seq if earlier else 0)
-    await control.announce(sandbox.generation, sandbox.socket)
+    if sandbox.generation > announced:
+        await control.announce(sandbox.generation, sandbox.socket)
     await runtime.start_worker(journal, on_delta)
     await _take_up(control, runtime)
     local = LocalSession(settings, control, events, sandbox, runtime, earlier, 0)

@@ -6,6 +6,7 @@ import logging
 import os
 from pathlib import Path
 
+from codex_api.log_levels import InvalidLogLevel, parse_log_levels
 from codex_client.local.errors import UsageError
 
 MAX_LOG_BYTES = 5 * 1024 * 1024
@@ -60,12 +61,12 @@ def _log_to(handler: logging.Handler, levels: str) -> None:
     handler.setFormatter(logging.Formatter(f"%(asctime)s {os.getpid()} %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.handlers = [handler]
-    for part in levels.split(","):
-        name, separator, level = part.strip().rpartition("=")
-        try:
-            logging.getLogger(name if separator else None).setLevel(level.upper())
-        except ValueError:
-            raise UsageError(f"LOG_LEVEL: {level!r} is no level; use DEBUG, INFO, WARNING or ERROR") from None
+    try:
+        parsed = parse_log_levels(levels)
+    except InvalidLogLevel as error:
+        raise UsageError(str(error)) from error
+    for name, level in parsed.items():
+        logging.getLogger(name).setLevel(level)
 
 
 def forward_temporal_logs() -> None:

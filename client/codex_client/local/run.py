@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -15,7 +16,8 @@ from codex_api.rows import SandboxMode
 from codex_client.agent_session import TemporalAgentSession
 from codex_client.local.arguments import writable_file
 from codex_client.local.config import LocalConfig
-from codex_client.local.errors import LocalError, UsageError, WorkerStopped, translated
+from codex_client.local.errors import LocalError, UnknownSession, UsageError, WorkerStopped, translated
+from codex_client.local.kept_session import KeptSession
 from codex_client.local.leaving import Leaving
 from codex_client.local.logs import log_file, log_to_file
 from codex_client.local.session_options import SessionOptions, SettingsChange
@@ -60,20 +62,22 @@ async def run_session(prompt: str, options: SessionOptions, config: LocalConfig,
     """Run one turn of a new session in the foreground; return the exit code. Raises LocalError."""
     view = _View(output)
     _announce(f"starting a session in {options.directory} …")
-    return await _Run(config, view).through(
-        lambda: TemporalAgentSession.open(options, config, prompt=prompt, on_delta=view.stream), None, compact=False
-    )
+    session = str(uuid.uuid4())
+
+    def opening(kept: KeptSession) -> AbstractAsyncContextManager[TemporalAgentSession]:
+        return TemporalAgentSession.open(
+            options, config, prompt=prompt, on_delta=view.stream, session=session, kept=kept
+        )
+
+    return await _Run(config, view, session, SettingsChange()).through(opening, None, compact=False)
 
 
 async def resume_session(resumption: Resumption, config: LocalConfig, output: Output) -> int:
     """Go on with a session in the foreground; return the exit code. Raises LocalError."""
     view = _View(output)
     _announce(f"resuming {f'session {resumption.prefix}' if resumption.prefix else 'the newest session'} …")
-    return await _Run(config, view).through(
-        lambda: TemporalAgentSession.resume(resumption.prefix, config, change=resumption.change, on_delta=view.stream),
-        resumption.prompt,
-        compact=resumption.compact,
-    )
+    run = _Run(config, view, resumption.prefix, resumption.change)
+    return await run.through(run.reopening(resumption.prefix), resumption.prompt, compact=resumption.compact)
 
 
 def _announce(text: str) -> None:
@@ -124,18 +128,22 @@ class _View:
                 raise LocalError(f"cannot write {self.output.last_message}: {error.strerror}") from error
 
 
-Opening = Callable[[], AbstractAsyncContextManager[TemporalAgentSession]]
+Opening = Callable[[KeptSession], AbstractAsyncContextManager[TemporalAgentSession]]
 
 
 class _Run:
     """One command from its start to its exit code, whatever signal comes."""
 
-    def __init__(self, config: LocalConfig, view: _View) -> None:
+    def __init__(self, config: LocalConfig, view: _View, prefix: str | None, change: SettingsChange) -> None:
+        """``prefix``: what the session's id begins with; None: the newest one."""
         self._config = config
         self._view = view
+        self._prefix = prefix
+        self._change = change
         self._leaving = Leaving()
         self._session: TemporalAgentSession | None = None
         self._turn: ForegroundTurn | None = None
+        self._opened = asyncio.Event()
 
     async def through(self, opening: Opening, prompt: str | None, *, compact: bool) -> int:
         if self._view.output.last_message is not None:
@@ -150,35 +158,49 @@ class _Run:
         if self._turn is not None:
             # Tells how to go on, and gives the terminal back.
             self._view.end(self._turn.outcome())
+        else:
+            sys.stderr.write(f"codex-temporal: {await self._what_was_begun()}\n")
         return self._leaving.exit_code
 
     async def _work(self, opening: Opening, prompt: str | None, compact: bool) -> int:
+        async with KeptSession() as kept:
+            outcome = await self._in_sessions(kept, opening, prompt, compact)
+        # Shown only now: whoever sees the end may start the session again.
+        self._view.end(outcome)
+        return outcome.exit_code
+
+    async def _in_sessions(self, kept: KeptSession, opening: Opening, prompt: str | None, compact: bool) -> Outcome:
+        """Go on without the machine's worker where that one stops."""
         while True:
             try:
-                return await self._in_session(opening, prompt, compact)
+                return await self._in_session(kept, opening, prompt, compact)
             except WorkerStopped as error:
                 sys.stderr.write(f"codex-temporal: {error.what}; going on without it\n")
-                opening = self._reopening(error.session)
+                opening = self.reopening(error.session)
                 if self._turn is not None:
                     # It is in the journal, as the turn is.
                     prompt, compact = None, False
 
-    def _reopening(self, session: str) -> Opening:
-        return lambda: TemporalAgentSession.resume(session, self._config, on_delta=self._view.stream)
+    def reopening(self, prefix: str | None) -> Opening:
+        # The change again: who made it may have stopped before it was journaled.
+        return lambda kept: TemporalAgentSession.resume(
+            prefix, self._config, change=self._change, on_delta=self._view.stream, kept=kept
+        )
 
-    async def _in_session(self, opening: Opening, prompt: str | None, compact: bool) -> int:
-        async with opening() as session:
+    async def _in_session(self, kept: KeptSession, opening: Opening, prompt: str | None, compact: bool) -> Outcome:
+        async with opening(kept) as session:
             self._session = session
+            self._opened.set()
+            assert session.local is not None
+            if session.local.sandbox.warning:
+                sys.stderr.write(f"codex-temporal: {session.local.sandbox.warning}\n")
             try:
                 with translated(self._config.state.root):
-                    outcome = await self._take_turn(session, prompt, compact)
+                    return await self._take_turn(session, prompt, compact)
             except LocalError as error:
                 if self._turn is None or isinstance(error, WorkerStopped):
                     raise
-                outcome = replace(self._turn.outcome(), message=str(error))
-        # Shown only now: whoever sees the end may start the session again.
-        self._view.end(outcome)
-        return outcome.exit_code
+                return replace(self._turn.outcome(), message=str(error))
 
     async def _take_turn(self, session: TemporalAgentSession, prompt: str | None, compact: bool) -> Outcome:
         # The request goes out before the view is imported: nobody waits for the view.
@@ -229,17 +251,33 @@ class _Run:
         root = self._config.state.root
         sys.stderr.write(f"codex-temporal: the disk of {root} is full; the turn waits until there is room\n")
 
-    def _interrupt(self) -> bool:
-        """End the turn in good order; False where none runs yet."""
-        if self._session is None or self._turn is None:
-            return False
+    async def _what_was_begun(self) -> str:
+        """Tell somebody who leaves before there was a turn to be seen how to go on."""
+        from codex_client.local.journal_file import local_journal
+        from codex_client.local.session_list import find_session
+
+        nothing = "left before a session was begun"
+        if not self._config.state.journal.exists():
+            return nothing
+        with translated(self._config.state.root):
+            async with local_journal(self._config.state) as journal:
+                try:
+                    record = await find_session(journal, self._config.state.locks, self._prefix)
+                except UnknownSession:
+                    return nothing
+        return f"left before the turn was shown; go on with: codex-temporal resume {record.session}"
+
+    def _interrupt(self) -> None:
+        """End the turn in good order, once there is one."""
+        if not self._opened.is_set():
+            _announce("the turn is interrupted as soon as the session is there; Ctrl-C again leaves at once")
         self._leaving.background(self._interrupt_until_it_ends())
-        return True
 
     async def _interrupt_until_it_ends(self) -> None:
         # The workflow ignores an interrupt that comes just before the turn begins.
         from temporalio.service import RPCError
 
+        await self._opened.wait()
         assert self._session is not None
         while True:
             try:

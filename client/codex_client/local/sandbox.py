@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import codex_sandbox
 from codex_api.rows import SandboxMode
 from codex_client.local.bubblewrap import bubblewrap_arguments
 from codex_client.local.child_process import ISOLATED_PYTHON, end, ending_with_us, spawn, tail
 from codex_client.local.errors import LocalError, UsageError
-from codex_client.local.socket_folder import make_socket_folder
+from codex_client.local.hidden_paths import MAX_ENTRIES, hidden_paths
+from codex_client.local.socket_folder import SocketFolder
 
 READY_SECONDS = 15.0
 POLL_SECONDS = 0.005
@@ -54,11 +53,17 @@ class LocalSandbox:
         self._process: asyncio.subprocess.Process | None = None
         self._offset = 0
         self._generation = 0
-        self._folder = make_socket_folder(runtime_folder)
+        self._folder = SocketFolder(runtime_folder)
+        self.warning = ""
+        """What its commands may reach although they should not; known once it is started."""
 
     @property
     def socket(self) -> str:
-        return str(self._folder / f"sandbox-{self._generation}")
+        return str(self._folder.path / f"sandbox-{self._generation}")
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     @property
     def generation(self) -> int:
@@ -70,7 +75,9 @@ class LocalSandbox:
         environment = {"PATH": os.defpath, **self._environment}
         try:
             self._offset = self._log.stat().st_size if self._log.exists() else 0
-            self._process = await spawn(self._command(), log=self._log, environment=environment)
+            # The search for what to hide takes as long as the home folder is large.
+            command = await asyncio.to_thread(self._command)
+            self._process = await spawn(command, log=self._log, environment=environment)
         except OSError as error:
             raise LocalError(f"cannot start the sandbox: {error}") from error
 
@@ -103,15 +110,10 @@ class LocalSandbox:
 
     async def stop(self) -> None:
         """End it with all its commands, and remove its socket."""
-        await self.reset()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            await self.stop()
+        try:
+            await self.reset()
+        finally:
+            self._folder.remove()
 
     @property
     def _confined(self) -> bool:
@@ -125,25 +127,31 @@ class LocalSandbox:
         if not self._confined:
             # Not to be killed outright: it is the one who knows the commands that have to end with it.
             return ending_with_us(supervisor, signal.SIGTERM)
+        return [*self._confinement(package_root), *supervisor]
+
+    def _confinement(self, package_root: Path) -> list[str]:
         program = find_bubblewrap(self._program_path)
+        shared_folders = self._folder.to_hide(self._workspace)
+        if any(self._workspace.is_relative_to(folder) for folder in shared_folders):
+            raise UsageError(f"cannot work in {self._workspace}: sockets of running sessions are kept there")
+        hidden = hidden_paths(self._home, self._workspace, self._hidden)
+        if not hidden.complete:
+            searched = f"only the first {MAX_ENTRIES:,} files and folders of {self._home} were searched for sockets"
+            self.warning = f"{searched}; commands can reach daemons that listen in the others"
         python = Path(sys.executable)
-        tools = {Path(sys.prefix), Path(sys.base_prefix), python.parent, python.resolve().parent, package_root}
-        return [
-            *bubblewrap_arguments(
-                program,
-                self._mode,
-                self._workspace,
-                home=self._home,
-                hidden=self._hidden,
-                socket_folder=self._folder,
-                empty_file=self._empty_file(),
-                tools=tools,
-            ),
-            *supervisor,
-        ]
+        return bubblewrap_arguments(
+            program,
+            self._mode,
+            self._workspace,
+            hidden=hidden.paths,
+            shared_folders=shared_folders,
+            socket_folder=self._folder.path,
+            empty_file=self._empty_file(),
+            tools={Path(sys.prefix), Path(sys.base_prefix), python.parent, python.resolve().parent, package_root},
+        )
 
     def _empty_file(self) -> Path:
-        path = self._folder / "empty"
+        path = self._folder.path / "empty"
         path.touch(mode=0o400)
         return path
 

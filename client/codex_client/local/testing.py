@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Machine:
 
     home: Path
     workspace: Path
+    runtime_folder: Path
+    """Short, because the paths of sockets have to be."""
     model: ScriptedModel
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -45,6 +48,7 @@ class Machine:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
+            "XDG_RUNTIME_DIR": str(self.runtime_folder),
             "OPENAI_API_KEY": "sk-secret-of-the-user",
             "OPENAI_BASE_URL": self.model.base_url,
             "CODEX_MODEL": "scripted",
@@ -82,6 +86,10 @@ class Machine:
         source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
         process = await self.start(*arguments, environment=environment, stdin=source)
         return await self.finish(process, None if stdin is None else stdin.encode())
+
+    def socket_folders(self) -> list[Path]:
+        """Return what processes have, or left, for their sockets."""
+        return [folder for shared in self.runtime_folder.iterdir() for folder in shared.iterdir()]
 
     def processes(self) -> dict[int, str]:
         """Return all processes that belong to this machine: {pid: command line}."""
@@ -127,9 +135,11 @@ async def local_machine(folder: Path, replies: Sequence[Mapping[str, Any]]) -> A
     home, workspace = folder / "home", folder / "workspace"
     home.mkdir()
     workspace.mkdir()
-    async with ScriptedModel(replies=replies) as model:
-        machine = Machine(home, workspace, model)
-        yield machine
-        for pid in machine.processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+    with tempfile.TemporaryDirectory(prefix="run-") as runtime_folder:
+        async with ScriptedModel(replies=replies) as model:
+            machine = Machine(home, workspace, Path(runtime_folder), model)
+            yield machine
+            for pid in machine.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await machine.until(lambda: machine.processes() == {})

@@ -16,7 +16,7 @@ from codex_client.local.errors import LocalError
 from codex_client.local.logs import forward_temporal_logs
 from codex_client.local.providers import default_model, provider_digest, require_provider
 from codex_client.local.session_control import SessionControl
-from codex_client.local.socket_folder import make_socket_folder, remove_socket_folder
+from codex_client.local.socket_folder import SocketFolder
 from codex_client.local.temporal_server import TemporalServer, connect
 from codex_client.local.worker_registration import RegisteredWorker, WorkerRegistration
 
@@ -47,18 +47,16 @@ async def serve(config: LocalConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         place = stack.enter_context(RegisteredWorker(config.state))
-        if place.predecessor is not None:
-            remove_socket_folder(place.predecessor.socket, config.runtime_folder)
         server = None
         if config.temporal_address is None:
             server = await start_server(config, "worker-temporal.log")
             stack.push_async_callback(server.stop)
         journal = await stack.enter_async_context(local_journal(config.state))
-        folder = make_socket_folder(config.runtime_folder)
-        stack.callback(folder.rmdir)
+        folder = SocketFolder(config.runtime_folder)
+        stack.callback(folder.remove)
         client, address = await _connect(config, server)
         begin = functools.partial(_begin, client, journal)
-        socket = await stack.enter_async_context(WorkerSocket(folder / "worker", begin))
+        socket = await stack.enter_async_context(WorkerSocket(folder.path / "worker", begin))
         worker = make_local_worker(client, journal, TASK_QUEUE, config, socket.publish)
         await worker.__aenter__()
         stack.push_async_callback(stop_worker, worker)
@@ -71,7 +69,7 @@ async def serve(config: LocalConfig) -> None:
                 salt=salt,
                 provider_digest=digest,
                 default_model=default_model(config),
-                socket=str(folder / "worker"),
+                socket=str(folder.path / "worker"),
             )
         )
         log.info("worker ready: Temporal at %s, queue %s", address, TASK_QUEUE)

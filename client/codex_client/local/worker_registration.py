@@ -34,8 +34,6 @@ class RegisteredWorker:
     def __init__(self, state: StateFolder) -> None:
         self._state = state
         self._descriptor: int | None = None
-        self.predecessor: WorkerRegistration | None = None
-        """A worker that was killed: what it registered is still there."""
 
     def __enter__(self) -> RegisteredWorker:
         """Take the place; raises UsageError where another worker has it."""
@@ -53,7 +51,6 @@ class RegisteredWorker:
                 who = f" (process {registration.pid})" if registration else ""
                 raise UsageError(f"a worker of {self._state.root} runs already{who}") from None
             self._descriptor = descriptor
-            self.predecessor = _read(self._state)
             self._state.worker.unlink(missing_ok=True)
             return self
 

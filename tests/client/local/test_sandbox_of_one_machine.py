@@ -10,17 +10,19 @@ import shutil
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from codex_api.rows import SandboxMode
+from codex_client.local import hidden_paths as hiding
+from codex_client.local import socket_folder
 from codex_client.local.bubblewrap import bubblewrap_arguments
 from codex_client.local.config import LocalConfig
 from codex_client.local.errors import UsageError
-from codex_client.local.hidden_paths import sockets_below
+from codex_client.local.hidden_paths import hidden_paths, sockets_below
 from codex_client.local.protected_paths import protected_paths
 from codex_client.local.providers import secret_files
 from codex_client.local.sandbox import LocalSandbox, find_bubblewrap
@@ -32,12 +34,12 @@ from codex_sandbox.testing import command
 class Confined:
     """A supervisor in a sandbox of local mode, and what its commands say."""
 
-    def __init__(self, machine: Machine, mode: SandboxMode) -> None:
+    def __init__(self, machine: Machine, mode: SandboxMode, workspace: Path | None = None) -> None:
         config = LocalConfig.of(machine.variables())
         config.state.create()
         self.sandbox = LocalSandbox(
             mode=mode,
-            workspace=machine.workspace,
+            workspace=workspace or machine.workspace,
             session="session",
             home=machine.home,
             hidden=[config.state.root, *secret_files(config)],
@@ -168,6 +170,15 @@ async def test_the_keys_of_providers_are_hidden(confined: Confined) -> None:
     assert await confined.sh("cat $HOME/key $HOME/providers.yaml") == (0, "")
 
 
+async def test_the_folder_of_the_sockets_is_no_workspace(machine: Machine) -> None:
+    of_another = socket_folder.SocketFolder(machine.runtime_folder)
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE, of_another.path)
+    with pytest.raises(UsageError, match=f"cannot work in {of_another.path}"):
+        await confined.start()
+    await confined.stop()
+    of_another.remove()
+
+
 @pytest.fixture
 def daemons(home_of_its_own: None, machine: Machine) -> Iterator[list[Path]]:
     """Daemons outside that listen on sockets in the home folder."""
@@ -191,14 +202,59 @@ async def test_no_daemon_outside_can_be_spoken_to(daemons: list[Path], confined:
         assert "Error" in said, path
 
 
-def test_the_search_for_sockets_ends_soon_however_large_the_home_is(daemons: list[Path], machine: Machine) -> None:
-    for number in range(2000):
+def test_sockets_are_found_however_many_folders_the_home_has(daemons: list[Path], machine: Machine) -> None:
+    for number in range(5000):
         (machine.home / f"folder-{number}").mkdir()
-    begin = time.monotonic()
-    found = set(sockets_below(machine.home, {machine.home / "tool"}))
-    assert time.monotonic() - begin < 0.5  # 20 ms and what a slow disk adds
-    assert machine.home / "engine.sock" in found
-    assert machine.home / "tool" / "agent.sock" not in found
+    assert {path for path in hidden_paths(machine.home, machine.workspace).paths if path.is_socket()} == {
+        machine.home / name for name in ("engine.sock", "tool/agent.sock")
+    }
+    assert sockets_below(machine.home, {machine.home / "tool"}) == (
+        [machine.home / name for name in ("engine.sock", ".colima/docker.sock")],
+        True,
+    )
+
+
+async def test_a_home_that_is_too_large_to_be_searched_is_told(
+    daemons: list[Path], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hiding, "MAX_ENTRIES", 3)
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE)
+    await confined.start()
+    await confined.stop()
+    assert f"files and folders of {machine.home} were searched" in confined.sandbox.warning
+
+
+@pytest.mark.parametrize("workspace", ["/", "run", "run/user", "run/user/1"])
+async def test_no_other_session_can_be_spoken_to_whatever_the_workspace_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, workspace: str
+) -> None:
+    parent, temporary = (machine.runtime_folder / name for name in ("run/user/1", "run/tmp"))
+    for folder in (parent, temporary):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(socket_folder, "PARENTS", ())
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    async with AsyncExitStack() as stack:
+
+        async def started(confined: Confined) -> Confined:
+            stack.push_async_callback(confined.stop)
+            await confined.start()
+            return confined
+
+        machine.environment["XDG_RUNTIME_DIR"] = str(parent)
+        others = [await started(Confined(machine, SandboxMode.NONE))]
+        ours = await started(
+            Confined(machine, SandboxMode.WORKSPACE_WRITE, workspace=machine.runtime_folder / workspace)
+        )
+        others.append(await started(Confined(machine, SandboxMode.NONE)))
+        machine.environment["XDG_RUNTIME_DIR"] = ""
+        others.append(await started(Confined(machine, SandboxMode.NONE)))
+        for other in others:
+            script = f"import socket; socket.socket(socket.AF_UNIX).connect({other.sandbox.socket!r})"
+            code, said = await ours.sh(f'{sys.executable} -c "{script}"')
+            assert code == 1, other.sandbox.socket
+            assert "Error" in said, other.sandbox.socket
+            attempt = f"mv {Path(other.sandbox.socket).parents[1]} /elsewhere"
+            assert (await ours.sh(attempt))[0] != 0
 
 
 async def test_secrets_are_hidden(confined: Confined) -> None:
@@ -281,8 +337,8 @@ def arguments(workspace: Path, home: Path, state: Path, *tools: Path) -> list[st
         "/usr/bin/bwrap",
         SandboxMode.WORKSPACE_WRITE,
         workspace,
-        home=home,
-        hidden=[state],
+        hidden=hidden_paths(home, workspace, [state]).paths,
+        shared_folders=[],
         socket_folder=Path("/tmp/sockets"),
         empty_file=Path("/tmp/sockets/empty"),
         tools=tools,
@@ -301,22 +357,6 @@ def test_a_home_that_is_the_workspace_still_hides_its_secrets(tmp_path: Path) ->
     (tmp_path / ".ssh").mkdir()
     argv = arguments(tmp_path, tmp_path, tmp_path / "state")
     assert argv.index(str(tmp_path / ".ssh")) > argv.index(str(tmp_path))
-
-
-def test_sockets_of_other_sessions_are_out_of_reach_wherever_they_are(tmp_path: Path) -> None:
-    argv = bubblewrap_arguments(
-        "/usr/bin/bwrap",
-        SandboxMode.WORKSPACE_WRITE,
-        Path("/work"),
-        home=tmp_path,
-        hidden=[],
-        socket_folder=tmp_path / "ours",
-        empty_file=tmp_path / "ours" / "empty",
-        tools=[],
-    )
-    hidden = argv.index(str(tmp_path))
-    assert argv[hidden - 1] == "--tmpfs"
-    assert argv.index(str(tmp_path / "ours")) > hidden
 
 
 def test_programs_below_tmp_are_seen_again(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ async def test_a_run_prints_the_final_message_alone_on_standard_output(machine: 
     done = await machine.command("run", "Say hello.")
     assert (done.exit_code, done.stdout) == (0, "Hello.\n")
     assert machine.processes() == {}
+    assert machine.socket_folders() == []
     assert machine.state.stat().st_mode & 0o777 == 0o700
 
 
@@ -109,6 +110,7 @@ async def test_a_run_that_is_told_to_end_leaves_in_good_order(machine: Machine) 
     assert ended.exit_code == 128 + signal.SIGTERM
     assert f"codex-temporal resume {(await machine.session())[:8]}" in ended.stderr
     assert machine.processes() == {}
+    assert machine.socket_folders() == []
     done = await machine.command("resume", "--last")
     assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
 
@@ -133,6 +135,31 @@ async def test_a_second_control_c_leaves_at_once(machine: Machine) -> None:
     run.send_signal(signal.SIGINT)
     assert (await machine.finish(run)).exit_code == 130
     await machine.until(lambda: machine.processes() == {})
+    assert machine.socket_folders() == []
+
+
+async def test_control_c_while_the_session_is_opened_interrupts_the_turn_once_it_runs(machine: Machine) -> None:
+    machine.model.script(replies=[shell("sleep 100"), {"text": "Never."}])
+    run = await machine.start("run", "Sleep.")
+    await machine.until(lambda: any((machine.state / "locks").glob("*")))
+    run.send_signal(signal.SIGINT)
+    ended = await machine.finish(run)
+    assert ended.exit_code == 130, ended.stderr
+    assert f"codex-temporal resume {(await machine.session())[:8]}" in ended.stderr
+    ends = [row["payload"] for row in await machine.rows() if row["payload"].get("type") == "TurnAborted"]
+    assert [end["reason"] for end in ends] == ["Interrupted"]
+
+
+async def test_who_leaves_before_a_session_is_begun_is_told(machine: Machine) -> None:
+    run = await machine.start("run", "Hi.")
+    await machine.until(lambda: any((machine.state / "locks").glob("*")))
+    run.send_signal(signal.SIGTERM)
+    ended = await machine.finish(run)
+    assert ended.exit_code == 128 + signal.SIGTERM
+    assert ended.stderr == "codex-temporal: left before a session was begun\n"
+    assert (await machine.command("sessions", "--json")).stdout == ""
+    assert machine.processes() == {}
+    assert machine.socket_folders() == []
 
 
 async def test_one_process_at_a_time_has_a_session(machine: Machine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,7 +28,6 @@ from codex_client.local.providers import provider_digest, require_price, require
 from codex_client.local.session_list import state_of, unfinished_turn, waiting_messages
 from codex_client.local.session_lock import SessionLock, is_locked, last_run
 from codex_client.local.session_options import SessionOptions, SettingsChange
-from codex_client.local.socket_folder import make_socket_folder, remove_socket_folder
 from codex_journal import migrating
 from codex_journal.rows import Row
 
@@ -320,32 +318,6 @@ def test_a_limit_on_cost_needs_the_price_of_the_model(tmp_path: Path) -> None:
         require_price(without, limited)
     with pytest.raises(UsageError, match="prices of model another"):
         require_price(config, limited.model_copy(update={"model": "another"}))
-
-
-def test_sockets_are_below_the_runtime_folder_where_their_paths_stay_short(tmp_path: Path) -> None:
-    short = Path(tempfile.mkdtemp(dir="/tmp"))
-    made = make_socket_folder(short)
-    assert made.parent == short
-    remove_socket_folder(str(made / "sandbox-1"), short)
-    assert list(short.iterdir()) == []
-    short.rmdir()
-    for unusable in (tmp_path / ("long" * 20), tmp_path / "nowhere", None):
-        if unusable is not None and len(unusable.name) > 50:
-            unusable.mkdir()
-        made = make_socket_folder(unusable)
-        assert made.parent == Path(tempfile.gettempdir()).resolve()
-        remove_socket_folder(str(made / "sandbox-1"), unusable)
-        assert not made.exists()
-
-
-def test_a_folder_that_is_not_one_of_ours_is_left_alone(tmp_path: Path) -> None:
-    for name in ("codex-temporal-abc", "home"):
-        (tmp_path / name).mkdir()
-        remove_socket_folder(str(tmp_path / name / "sandbox-1"), None)
-        assert (tmp_path / name).is_dir()
-    remove_socket_folder("", tmp_path)
-    remove_socket_folder(str(tmp_path / "home" / "sandbox-1"), tmp_path)
-    assert (tmp_path / "home").is_dir()
 
 
 def test_a_prompt_that_says_nothing_is_refused() -> None:

@@ -8,16 +8,13 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 from temporalio.client import Client
 
 from codex_api.rows import SessionSettings
 from codex_client.local.errors import LocalError
-from codex_client.local.state_folder import StateFolder
 from codex_client.local.testing import Machine
-from codex_client.local.worker_registration import find_worker
 from codex_client.local.worker_socket import NewSession, WorkerSocket, begin_session, read_deltas
 from codex_client.model_server.testing import ScriptedModel, shell
 from codex_journal.errors import JournalUnavailable
@@ -155,6 +152,7 @@ async def test_a_worker_that_is_told_to_end_takes_its_server_along(
     ended = await machine.finish(worker)
     assert ended.exit_code == 0, ended.stderr
     assert machine.processes() == {}
+    assert machine.socket_folders() == []
     done = await machine.command("run", "Hi.")
     assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
 
@@ -177,9 +175,74 @@ async def test_a_run_whose_worker_dies_goes_on_without_it(machine: Machine, work
     await machine.until(lambda: machine.processes() == {})
 
 
-async def test_nothing_is_left_in_the_runtime_folder_by_who_was_killed(machine: Machine) -> None:
-    runtime = Path(mkdtemp(dir="/tmp"))
-    machine.environment["XDG_RUNTIME_DIR"] = str(runtime)
+async def test_control_c_before_the_turn_is_shown_interrupts_what_the_worker_has_begun(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 30}])
+    run = await machine.start("run", "Wait.")
+    await machine.until(lambda: bool(machine.model.requests))
+    run.send_signal(signal.SIGINT)
+    ended = await machine.finish(run)
+    assert ended.exit_code == 130
+    assert f"codex-temporal resume {(await machine.session())[:8]}" in ended.stderr
+    ends = [row["payload"] for row in await machine.rows() if row["payload"].get("type") == "TurnAborted"]
+    assert [end["reason"] for end in ends] == ["Interrupted"]
+
+
+async def test_who_leaves_before_the_turn_is_shown_is_told_how_to_go_on(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 3}])
+    run = await machine.start("run", "Wait.")
+    await machine.until(lambda: bool(machine.model.requests))
+    run.send_signal(signal.SIGTERM)
+    ended = await machine.finish(run)
+    assert ended.exit_code == 128 + signal.SIGTERM
+    assert f"go on with: codex-temporal resume {(await machine.session())[:8]}" in ended.stderr
+    done = await machine.command("resume", "--last")
+    assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
+
+
+async def test_a_command_goes_on_and_is_attached_to_again_when_the_worker_dies(
+    machine: Machine, worker: asyncio.subprocess.Process
+) -> None:
+    slow = "echo began >> file; until test -e go-on; do sleep 0.1; done; echo ended >> file; cat file"
+    machine.model.script(replies=[shell(slow, yield_time_ms=30_000), {"text": "{{last_output}}"}])
+    run = await machine.start("run", "-a", "never", "Work.")
+    await machine.until((machine.workspace / "file").exists)
+    worker.send_signal(signal.SIGKILL)
+    await machine.finish(worker)
+    await machine.until(lambda: temporal_servers(machine) == 1)
+    (machine.workspace / "go-on").touch()
+    done = await machine.finish(run)
+    assert done.exit_code == 0, done.stderr
+    assert "going on without it" in done.stderr
+    assert "began\nended" in done.stdout
+    assert (machine.workspace / "file").read_text() == "began\nended\n"
+    assert sum(row["kind"] == "sandbox_address" for row in await machine.rows()) == 1
+
+
+async def test_a_change_that_the_worker_did_not_live_to_see_is_made_without_it(
+    machine: Machine, worker: asyncio.subprocess.Process, bubblewrap: str
+) -> None:
+    machine.model.script(replies=[{"text": "Hello."}, {"text": "Again."}])
+    await machine.command("run", "Hi.")
+    waiting, go_on, slow = (machine.home / name for name in ("waiting", "go-on", "bwrap"))
+    slow.write_text(f'#!/bin/sh\ntouch {waiting}\nuntil test -e {go_on}; do sleep 0.05; done\nexec {bubblewrap} "$@"\n')
+    slow.chmod(0o755)
+    path = {"PATH": f"{machine.home}:{machine.variables()['PATH']}"}
+    resume = await machine.start("resume", "--last", "--model", "another", "Again.", environment=path)
+    await machine.until(waiting.exists)
+    worker.send_signal(signal.SIGKILL)
+    await machine.finish(worker)
+    go_on.touch()
+    done = await machine.finish(resume)
+    assert (done.exit_code, done.stdout) == (0, "Again.\n"), done.stderr
+    assert "going on without it" in done.stderr
+    assert machine.model.requests[-1].body["model"] == "another"
+
+
+async def test_what_killed_processes_left_for_their_sockets_goes_with_the_next_run(machine: Machine) -> None:
     machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 3}, {"text": "Hello."}])
     worker = await machine.start("worker")
     await machine.until((machine.state / "worker.json").exists)
@@ -188,15 +251,10 @@ async def test_nothing_is_left_in_the_runtime_folder_by_who_was_killed(machine: 
     for process in (run, worker):
         process.send_signal(signal.SIGKILL)
         await machine.finish(process)
-    assert len(list(runtime.iterdir())) == 2
-    done = await machine.command("resume", "--last")
+    assert len(machine.socket_folders()) == 2
+    done = await machine.command("run", "Hi.", environment={"XDG_STATE_HOME": str(machine.home / "elsewhere")})
     assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
-    worker = await machine.start("worker")
-    await machine.until(lambda: getattr(find_worker(StateFolder(machine.state)), "pid", 0) == worker.pid)
-    worker.send_signal(signal.SIGTERM)
-    assert (await machine.finish(worker)).exit_code == 0
-    assert list(runtime.iterdir()) == []
-    runtime.rmdir()
+    assert machine.socket_folders() == []
 
 
 async def test_a_run_that_died_is_taken_up_where_the_worker_goes_on_with_it(

@@ -1,0 +1,102 @@
+"""Where processes of a user have their sockets, and what becomes of the folders of those that were killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from codex_client.local import socket_folder
+from codex_client.local.errors import LocalError
+from codex_client.local.socket_folder import NAME, SocketFolder
+
+MAKE_ONE_AND_DIE = """
+import os, pathlib, sys
+from codex_client.local.socket_folder import SocketFolder
+(SocketFolder(pathlib.Path(sys.argv[1])).path / "sandbox-1").touch()
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def runtime_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+        yield Path(folder).resolve()
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of temporary files, and no other place."""
+    with tempfile.TemporaryDirectory(prefix="tmp-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setattr(socket_folder, "PARENTS", ())
+        yield Path(folder).resolve()
+
+
+def test_sockets_are_below_the_runtime_folder_and_only_we_may_enter(runtime_folder: Path, temporary: Path) -> None:
+    made = SocketFolder(runtime_folder)
+    assert made.path.parent == runtime_folder / NAME
+    assert stat.S_IMODE(made.path.parent.stat().st_mode) == stat.S_IMODE(made.path.stat().st_mode) == 0o700
+    made.remove()
+    assert list((runtime_folder / NAME).iterdir()) == []
+    assert not (temporary / NAME).exists()
+
+
+def test_where_their_paths_grew_too_long_they_are_below_the_temporary_folder(temporary: Path) -> None:
+    long = temporary / ("long" * 20)
+    long.mkdir()
+    for unusable in (long, temporary / "nowhere", None):
+        made = SocketFolder(unusable)
+        assert made.path.parent == temporary / NAME
+        made.remove()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(
+    runtime_folder: Path, temporary: Path
+) -> None:
+    living = SocketFolder(runtime_folder)
+    for parent in (runtime_folder, temporary):
+        subprocess.run([sys.executable, "-c", MAKE_ONE_AND_DIE, str(parent)], check=False)
+        (parent / NAME / "file").touch()
+    assert len(list((runtime_folder / NAME).iterdir())) == 2 + len([living])
+    following = SocketFolder(runtime_folder)
+    assert set((runtime_folder / NAME).iterdir()) == {living.path, following.path, runtime_folder / NAME / "file"}
+    assert set((temporary / NAME).iterdir()) == {temporary / NAME / "file"}
+    living.remove()
+    following.remove()
+
+
+def test_a_place_that_others_may_have_prepared_is_not_used(runtime_folder: Path, temporary: Path) -> None:
+    place = runtime_folder / NAME
+    (place / "left").mkdir(parents=True)
+    place.chmod(0o777)
+    made = SocketFolder(runtime_folder)
+    assert made.path.parent == temporary / NAME
+    assert (place / "left").is_dir()
+    made.remove()
+    place.chmod(0o700)
+    private = place.rename(runtime_folder / "private")
+    place.symlink_to(private)
+    made = SocketFolder(runtime_folder)
+    assert made.path.parent == temporary / NAME
+    assert place not in made.to_hide(runtime_folder)
+    made.remove()
+
+
+def test_a_place_of_another_user_is_not_used(runtime_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SocketFolder(runtime_folder).remove()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(LocalError, match="no sockets can be made"):
+        SocketFolder(runtime_folder)
+
+
+def test_where_no_place_can_be_used_the_cure_is_told(temporary: Path) -> None:
+    (temporary / NAME).write_text("a file in the way")
+    with pytest.raises(LocalError, match="set XDG_RUNTIME_DIR to a folder of yours with a short path"):
+        SocketFolder(temporary / "nowhere")
