@@ -58,6 +58,8 @@ POSITION_CONTEXT = -1_000
 POSITION_ADMISSION = 0
 POSITION_ITEM = 10_000
 POSITION_OUTPUT = 20_000
+# How a line break is shown in what people read on one line.
+NEWLINE_SIGN = "⏎"
 
 
 class Payload(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from codex_api.rows import FileChange, ToolCallPayload
+from codex_api.rows import NEWLINE_SIGN, FileChange, ToolCallPayload
 from codex_api.tools import APPLY_PATCH, REQUEST_USER_INPUT, UPDATE_PLAN, WRITE_STDIN
 from codex_operator.display import one_line
 
@@ -19,8 +19,6 @@ KIND_OF_OTHERS = "Exec"
 COMMAND_BYTES = 120
 JUSTIFICATION_BYTES = 512
 CHANGE_LETTERS = {"add": "A", "delete": "D", "update": "M"}
-# As previews show the ends of lines, so that several lines stay one.
-LINE_ENDS = ("\\n", "\n")
 PATCH_HEADERS = {"*** Add File: ": "A", "*** Delete File: ": "D", "*** Update File: ": "M"}
 
 
@@ -89,9 +87,7 @@ def _title(call: ToolCallPayload) -> str:
 
 def _patched_files(patch: str) -> str:
     """Return ``A a.py, M b.py`` as the patch's own headers say, empty for something else."""
-    for end in LINE_ENDS:
-        patch = patch.replace(end, "\n")
-    lines = (line.strip() for line in patch.split("\n"))
+    lines = (line.strip() for line in patch.split(NEWLINE_SIGN))
     found = [f"{letter} {line[len(header) :]}" for line in lines for header, letter in _header(line)]
     return ", ".join(found)
 

@@ -120,8 +120,8 @@ class Sandboxes:
 
     async def _delete(self, pod: Pod) -> None:
         metadata = pod["metadata"]
-        log.info("sandbox pod removed", pod=metadata["name"])
         await self._api.delete(resource_paths.pod(metadata["namespace"], metadata["name"]), metadata["uid"])
+        log.info("sandbox pod removed", pod=metadata["name"])
 
     def _back_off(self, memory: SessionMemory) -> None:
         """Leave more and more time between pods of a session that loses one soon after the other."""

@@ -25,7 +25,7 @@ from codex_operator.turn_diff import summarize_diff
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TIMES = {"request_time": "2026-01-02T03:04:06Z", "expiration_time": "2026-01-02T04:04:06Z"}
-PATCH = "*** Begin Patch\\n*** Add File: a.py\\n+x\\n*** Update File: b.py\\n-y\\n+z\\n*** End Patch"
+PATCH = "*** Begin Patch⏎*** Add File: a.py⏎+x⏎*** Update File: b.py⏎-y⏎+z⏎*** End Patch"
 QUESTION = "Which database? (1) PostgreSQL - as in production (2) SQLite"
 
 

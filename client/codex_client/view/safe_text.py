@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from codex_worker.tools.display import NEWLINE_SIGN, escape_for_display, is_deceptive
+from codex_api.rows import NEWLINE_SIGN
+from codex_worker.tools.display import escape_for_display, is_deceptive
 
 MAX_SHOWN_CHARACTERS = 256 * 1024
 TAB_SPACES = 4

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 
+from codex_api.rows import NEWLINE_SIGN
+
 MAX_PREVIEW_BYTES = 2048
 ELLIPSIS = "…"
 
-NEWLINE_SIGN = "⏎"
 TAB_SIGN = "⇥"
 _OPENING = "⟨"
 # Commands are full of backslashes: what they mean must be read as it is written, so no escape begins with one.
@@ -30,13 +31,15 @@ _BLANK_RANGES = (
 
 
 def is_deceptive(character: str) -> bool:
-    """Tell whether a character is invisible, moves the cursor, or reorders the text around it."""
+    """Tell whether a character is invisible, moves the cursor, reorders the text around it, or is drawn as another."""
     if character.isascii():
         return not character.isprintable()
     # Not printable covers controls, formats, surrogates, private use and every separator but the space.
     return (
         not character.isprintable()
         or unicodedata.bidirectional(character) in _REORDERING
+        # Such as U+037E, which Unicode itself takes for a semicolon.
+        or not unicodedata.is_normalized("NFC", character)
         or any(first <= ord(character) <= last for first, last in _BLANK_RANGES)
     )
 
@@ -44,7 +47,7 @@ def is_deceptive(character: str) -> bool:
 def escape_for_display(text: str) -> str:
     """Return the text on one line: a line break as ``⏎``, a tab as ``⇥``, other deceptive characters as ``⟨U+202E⟩``.
 
-    Two different texts never look alike: the three signs themselves are written as ``⟨U+23CE⟩`` and the like.
+    Two different texts are never shown as the same: the signs themselves are written as ``⟨U+23CE⟩`` and the like.
     """
     return text if text.isascii() and text.isprintable() else text.translate(_MARKS)
 

@@ -30,7 +30,8 @@ MAX_BYTES = 256 * 1024  # of all scripts together: words that nest would be read
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ash", "ksh", "fish"})
 _TAKES_A_SCRIPT = _SHELLS | {"eval", "trap", "su", "watch"}
 _READS_A_SCRIPT = _SHELLS | {"su"}
-_PRINTS = frozenset({"echo", "printf"})
+_PRINTS = frozenset({"echo", "printf", "yes"})
+_SOURCES = re.compile(r"(?:(?:builtin|command) )?(?:source|\.) ")
 _NO_WORD = frozenset({"variable_assignment", "file_redirect", "herestring_redirect"})
 # A word without any of these could only be a command without operands.
 _SYNTAX = re.compile(r"[ \t\n;&|<>()`{}]")
@@ -102,7 +103,10 @@ def _scripts(words: tuple[str, ...]) -> list[str]:
 
 def _reads_a_script(words: tuple[str, ...]) -> bool:
     """Tell whether the command may run what it is fed."""
-    return words[:1] in (("source",), (".",)) or any(program(word) in _READS_A_SCRIPT for word in words)
+    # A name that is expanded may become a shell.
+    if words and (words[0].startswith("$") or _SOURCES.match(" ".join(words[:3]))):
+        return True
+    return any(program(word) in _READS_A_SCRIPT for word in words)
 
 
 def _printed(words: tuple[str, ...]) -> list[str]:
@@ -136,10 +140,10 @@ def _parts(script: str, ends: float) -> Iterator[SeenCommand | str]:
             yield node_text(source, node)
         elif node.type == "herestring_redirect" and children:
             yield _word(source, children[-1])
-        elif node.type == "file_redirect" and any(">" in child.type for child in children):
-            target = node.child_by_field_name("destination")
-            if target is not None:
-                yield SeenCommand((), _word(source, target))
+        elif node.type == "file_redirect" and (target := node.child_by_field_name("destination")) is not None:
+            word = _word(source, target)
+            # The grammar takes `3<<< text` for reading a file.
+            yield SeenCommand((), word) if any(">" in child.type for child in children) else word
 
 
 def _word(source: bytes, node: Node) -> str:
