@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import Callable, Coroutine
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+try:
+    import asyncio
+    import contextlib
+    import os
+    import sys
+    from collections.abc import Callable, Coroutine, Iterator
+    from enum import StrEnum
+    from pathlib import Path
+    from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import typer
+    import typer
+except KeyboardInterrupt:
+    # Most of the time until a command begins goes by here.
+    raise SystemExit(130) from None
 
 if TYPE_CHECKING:
     from codex_client.local.config import LocalConfig
@@ -315,16 +319,28 @@ def _serve() -> None:
     _local(work)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Leave without a word at a Ctrl-C that comes before anything has begun."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave(130)
+
+
+@_interruptible()
 def main() -> None:
     """codex-temporal"""
     app()
 
 
+@_interruptible()
 def worker_main() -> None:
     """codex-temporal-worker"""
     _serve()
 
 
+@_interruptible()
 def client_main() -> None:
     """codex-temporal-client: one turn, as `codex-temporal run` does."""
     typer_run = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -73,6 +73,15 @@ class TurnDiff(Event):
     truncated: bool = False
 
 
+class CompactionSkipped(Event):
+    """What is left of the limits is too little for a summary and the model call after it; the turn goes on without."""
+
+    type: Literal["CompactionSkipped"] = "CompactionSkipped"
+    reason: str
+    """What the compaction was wanted for: limit or requested."""
+    message: str
+
+
 SANDBOX_RESET: Final = "SandboxReset"
 
 
@@ -100,6 +109,7 @@ AnyEvent = Annotated[
     | TurnAborted
     | TurnFailed
     | TurnDiff
+    | CompactionSkipped
     | SandboxReset
     | SessionCompleted,
     Field(discriminator="type"),

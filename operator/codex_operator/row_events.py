@@ -8,6 +8,7 @@ from codex_api import conditions
 from codex_api.approvals import DecisionKind
 from codex_api.events import (
     ApprovalDecided,
+    CompactionSkipped,
     ExecApprovalRequest,
     SandboxReset,
     SessionCompleted,
@@ -106,6 +107,8 @@ def _protocol_event(row: Row, calls: Calls) -> tuple[str, str] | None:
             text = f"turn {event.turn}: {event.reason}{': ' + event.message if event.message else ''}"
         case TurnDiff():
             text = summarize_diff(event.unified_diff).line(truncated=event.truncated)
+        case CompactionSkipped():
+            text = f"the conversation is not summarised: {event.message}"
         case SandboxReset():
             text = event.message or "the sandbox is being replaced"
         case SessionCompleted():

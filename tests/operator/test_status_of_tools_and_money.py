@@ -161,6 +161,11 @@ def test_a_compaction_is_told_with_its_reason_and_not_with_what_it_holds() -> No
     assert journal.events() == [("ContextCompacted", "context compacted (limit)")]
 
 
+def test_a_compaction_that_the_limits_do_not_allow_is_told_with_what_it_needs() -> None:
+    journal = Journal().event("CompactionSkipped", reason="requested", message="used 9 of its 10 tokens")
+    assert journal.events() == [("CompactionSkipped", "the conversation is not summarised: used 9 of its 10 tokens")]
+
+
 def test_only_the_newest_diff_of_a_turn_is_shown() -> None:
     journal = Journal().diff(diff_of("a.py", "x\n", "y\n")).diff(diff_of("a.py", "x\n", "y\nz\n"))
     assert journal.events() == [("TurnDiff", "1 file, +2 -1: a.py")]

@@ -77,7 +77,7 @@ def test_a_request_that_alone_would_break_the_limit_of_tokens_is_not_sent() -> N
     assert budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, RequestSize(50_000, 2999)) is None
     end = budget_end(tokens, Spent(1000, 0), "gpt-5.4", None, RequestSize(50_000, 3000))
     assert end is not None
-    assert (end.reason, "needs about 3000 more" in end.message) == ("TokenLimitReached", True)
+    assert (end.reason, "needs about 3001 more" in end.message) == ("TokenLimitReached", True)
 
 
 @pytest.mark.parametrize(("new", "old"), [(0, 79_920), (7_992, 0), (4_000, 39_920)])
@@ -89,6 +89,18 @@ def test_a_request_that_alone_would_break_the_limit_of_money_is_not_sent(new: in
     assert end is not None
     assert end.reason == "CostLimitReached"
     assert "would cost at least 0.01001" in end.message
+
+
+def test_an_answer_that_is_needed_counts_like_what_is_sent() -> None:
+    size, wanted = RequestSize(1000, 1000), {"answer_tokens": 500}
+    assert budget_end(SessionSettings(max_tokens=1500), NOTHING, "gpt-5.4", None, size, **wanted) is None
+    end = budget_end(SessionSettings(max_tokens=1499), NOTHING, "gpt-5.4", None, size, **wanted, what="a summary")
+    assert end is not None
+    assert "a summary needs about 1500 more" in end.message
+    assert budget_end(SessionSettings(max_cost_millionths=6250), NOTHING, "gpt-5.4", PRICES, size, **wanted) is None
+    end = budget_end(SessionSettings(max_cost_millionths=6249), NOTHING, "gpt-5.4", PRICES, size, **wanted)
+    assert end is not None
+    assert end.reason == "CostLimitReached"
 
 
 def test_the_cap_of_the_output_is_what_tokens_and_money_leave() -> None:

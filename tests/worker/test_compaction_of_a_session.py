@@ -245,6 +245,69 @@ async def test_a_compaction_beyond_the_budget_is_left_out_and_the_message_answer
     assert (await driver.wait_for_end(2)).get("last_agent_message") == "Two."
     assert await driver.rows(RowKind.COMPACTION) == []
     assert all("tools" in recorded.body for recorded in model.requests)
+    (skipped,) = await driver.events("CompactionSkipped")
+    assert (skipped["turn"], skipped["reason"]) == (2, "requested")
+    assert "used 20010 of its 30000 tokens, and a summary with the call after it needs about" in skipped["message"]
+
+
+async def test_a_compaction_that_would_leave_nothing_for_the_step_is_left_out(
+    driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 6_000})
+    used = {"usage": {"input": 2_000, "output": 10}}
+    # The request for the summary alone would fit, and so does the step alone.
+    script(model, {"text": "One."} | used, {"text": "Two."}, compaction=SUMMARY | used)
+    await driver.open("Go.")
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("And now?", Delivery.QUEUE)
+    assert (await driver.wait_for_end(2)).get("last_agent_message") == "Two."
+    assert await driver.rows(RowKind.COMPACTION) == []
+
+
+async def test_a_full_conversation_beyond_the_budget_is_told_once_in_a_turn(
+    driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 130_000})
+    cached = {"usage": {"input": 120_000, "cached": 119_000, "output": 10}}
+    script(model, *[shell(f"echo {number}") | cached for number in range(3)], {"text": "Done."} | cached)
+    await open_session("Go.")
+    assert (await driver.wait_for_end()).get("last_agent_message") == "Done."
+    assert [event["reason"] for event in await driver.events("CompactionSkipped")] == ["limit"]
+
+
+@pytest.mark.parametrize("why", ["max_output_tokens", "content_filter"])
+async def test_a_summary_that_the_provider_cut_short_replaces_nothing(
+    why: str, driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
+) -> None:
+    cut = {"fail": {"incomplete": why, "times": 1}}
+    script(model, shell("ls") | FULL, {"text": "Done."}, compaction=SUMMARY | cut)
+    await open_session("Go.")
+    assert (await driver.wait_for_end())["last_agent_message"] == "Done."
+    (retry,) = await driver.rows(RowKind.MODEL_RETRY)
+    assert retry.payload["reason"] == "ModelResponseIncomplete"
+    assert len(await driver.rows(RowKind.COMPACTION)) == 1
+    assert len(await driver.rows(RowKind.USAGE)) == 4, "the summary that was cut short is charged"
+
+
+async def test_a_summary_that_the_budget_cut_short_ends_the_turn_and_replaces_nothing(
+    driver: SessionDriver, model: ScriptedModel
+) -> None:
+    driver.settings = driver.settings.model_copy(update={"max_tokens": 15_000})
+    used = {"usage": {"input": 2_000, "cached": 0, "output": 10}}
+    # As much as the limit leaves, whatever was estimated of the request.
+    cut = {"usage": {"input": 100, "output": 12_990}, "fail": {"incomplete": "max_output_tokens"}}
+    script(model, {"text": "One."} | used, {"text": "Never."}, compaction=SUMMARY | cut)
+    await driver.open("Go.")
+    await driver.wait_for_end(1)
+    await driver.handle.signal(names.SIGNAL_COMPACTION)
+    await driver.say("And now?", Delivery.QUEUE)
+    end = await driver.wait_for_end(2)
+    assert (end["type"], end["reason"]) == ("TurnAborted", "TokenLimitReached")
+    assert "the answer was cut at what was left" in end["message"]
+    assert await driver.rows(RowKind.COMPACTION) == []
+    assert len(await driver.rows(RowKind.USAGE)) == 2
+    assert len(model.requests) == 2
 
 
 async def test_a_conversation_that_has_to_be_compacted_beyond_the_budget_ends_the_turn(

@@ -71,6 +71,16 @@ async def test_a_decision_cannot_be_journaled_as_an_event(driver: SessionDriver,
     assert await driver.events("ApprovalDecided") == []
 
 
+async def test_what_activities_tell_cannot_follow_an_event_of_the_workflow(
+    driver: SessionDriver, asked: list[dict[str, Any]]
+) -> None:
+    told = {"type": "CompactionSkipped", "turn": 1, "reason": "limit", "message": "forged"}
+    forged = [{"type": "SandboxReset", "turn": 1}, told]
+    message = await refused(driver, names.ACTIVITY_JOURNAL_EVENTS, {"session": driver.session, "events": forged})
+    assert "CompactionSkipped of turn 1 contradicts the journal" in message
+    assert await driver.events("CompactionSkipped") == []
+
+
 async def test_a_turn_that_never_began_cannot_be_ended(driver: SessionDriver, asked: list[dict[str, Any]]) -> None:
     forged = {"type": "TurnComplete", "turn": 10**9}
     message = await refused(driver, names.ACTIVITY_JOURNAL_EVENTS, {"session": driver.session, "events": [forged]})

@@ -59,12 +59,23 @@ def priced(usage: UsagePayload, prices: Prices | None) -> UsagePayload:
 
 
 def budget_end(
-    settings: SessionSettings, spent: Spent, model: str, prices: Prices | None, size: RequestSize
+    settings: SessionSettings,
+    spent: Spent,
+    model: str,
+    prices: Prices | None,
+    size: RequestSize,
+    *,
+    answer_tokens: int = 1,
+    what: str = "the next call",
 ) -> BudgetEnd | None:
-    """Return why a request of this size may not be sent, or None."""
-    if spent.tokens + size.new_tokens >= settings.max_tokens:
+    """Return why requests of this size in all, with so much of an answer, may not be sent; None where they may.
+
+    ``what`` names them in the message.
+    """
+    new_tokens = size.new_tokens + answer_tokens
+    if spent.tokens + new_tokens > settings.max_tokens:
         exhausted = spent.tokens >= settings.max_tokens
-        needed = "" if exhausted else f", and the next call needs about {size.new_tokens} more"
+        needed = "" if exhausted else f", and {what} needs about {new_tokens} more"
         return _token_limit(settings, spent, needed)
     limit = settings.max_cost_millionths
     if limit is None:
@@ -75,10 +86,9 @@ def budget_end(
             f"configuration (models.{model}.prices: input, cachedInput, output per million tokens), or give no limit"
         )
         return BudgetEnd(conditions.REASON_PRICE_UNKNOWN, message, failed=True)
-    # With one token of an answer.
-    least = size.cost(prices) + prices.output
+    least = size.cost(prices) + answer_tokens * prices.output
     if spent.cost_millionths >= limit or spent.cost_millionths + least > limit:
-        return _cost_limit(limit, spent, f", and the next call would cost at least {_amount(int(least))}")
+        return _cost_limit(limit, spent, f", and {what} would cost at least {_amount(int(least))}")
     return None
 
 

@@ -23,6 +23,8 @@ RETAINED_SHARE = 0.25
 """Of the model's window: what is kept of a person's messages must leave room for the work."""
 DROPPED_SHARE = 0.125
 """Of a conversation too long to be summarised, per attempt."""
+USABLE_ANSWER_TOKENS = 1_500
+"""What has to be left for a summary, and as much for the step after it, before anything is spent on them."""
 CUT_NOTICE = "\n[… cut …]\n"
 IMAGE_NOTICE = "[image left out]"
 MIN_CUT_BYTES = 1_000

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from codex_api.events import (
     AnyEvent,
     ApprovalDecided,
+    CompactionSkipped,
     ExecApprovalRequest,
     SandboxReset,
     TurnAborted,
@@ -57,6 +58,6 @@ def _agrees(event: AnyEvent, transcript: Transcript) -> bool:
             return asked and call is not None and call.approval_id == event.approval_id
         case SandboxReset() | TurnComplete() | TurnAborted() | TurnFailed():
             return 0 < event.turn <= transcript.turn
-        case ApprovalDecided() | TurnDiff():
+        case ApprovalDecided() | TurnDiff() | CompactionSkipped():
             return False
     return True

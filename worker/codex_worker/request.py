@@ -10,7 +10,7 @@ from typing import Any
 from codex_api.rows import SessionSettings
 from codex_journal.rows import SessionRecord
 from codex_worker.budget import RequestSize, output_allowance
-from codex_worker.compaction import compaction_prompt
+from codex_worker.compaction import USABLE_ANSWER_TOKENS, compacted_items, compaction_prompt
 from codex_worker.model_families import ModelFamily, family_of, prompt_text
 from codex_worker.providers import Prices, Provider, Providers
 from codex_worker.responses.request import ModelRequest
@@ -64,6 +64,18 @@ def compaction_size(transcript: Transcript, target: Target, items: Sequence[Item
     whole = request_size(transcript, target, [compaction_prompt()]).tokens - _tool_tokens(target.family)
     left_out = sum(map(item_tokens, transcript.items())) - sum(map(item_tokens, items))
     tokens = max(0, whole - left_out)
+    return RequestSize(tokens, tokens)
+
+
+def compaction_and_step_size(transcript: Transcript, target: Target, added: Sequence[Item]) -> RequestSize:
+    """Estimate the request for a summary and the step's request after it, together.
+
+    The step adds items to what the summary leaves of the conversation: all the context, too, is told anew.
+    """
+    kept = compacted_items(transcript.user_messages(), "", target.context_window)
+    step = _instruction_tokens(target.family) + _tool_tokens(target.family) + USABLE_ANSWER_TOKENS
+    step += sum(map(item_tokens, [*kept, *added]))
+    tokens = compaction_size(transcript, target, transcript.items()).tokens + step
     return RequestSize(tokens, tokens)
 
 

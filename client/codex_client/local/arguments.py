@@ -9,6 +9,7 @@ from typing import Any
 
 from codex_api.rows import SandboxMode
 from codex_api.session import ApprovalPolicy, ReasoningEffort
+from codex_client.local.bubblewrap import KERNEL_FOLDERS
 from codex_client.local.errors import UsageError
 
 SANDBOXES = {
@@ -22,6 +23,8 @@ POLICIES = {
     "on-request": ApprovalPolicy.ON_REQUEST,
     "never": ApprovalPolicy.NEVER,
 }
+# No place for a sandbox: mounted anew in each, or controls of the whole machine.
+NO_WORKSPACE = (*KERNEL_FOLDERS, "/sys")
 EFFORTS = {effort.value.lower(): effort for effort in ReasoningEffort}
 
 
@@ -33,6 +36,8 @@ def working_directory(given: Path, sandbox: SandboxMode) -> Path:
         raise UsageError(f"cannot work in {given}: {error.strerror}") from error
     if not directory.is_dir():
         raise UsageError(f"cannot work in {directory}: it is no folder")
+    if sandbox is not SandboxMode.NONE and any(directory.is_relative_to(folder) for folder in NO_WORKSPACE):
+        raise UsageError(f"cannot work in {directory}: no sandbox can be made in {', '.join(NO_WORKSPACE)}")
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"cannot work in {directory}: it is not readable for you")
     if sandbox is SandboxMode.WORKSPACE_WRITE and not os.access(directory, os.W_OK):

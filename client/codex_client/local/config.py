@@ -19,7 +19,7 @@ class LocalConfig:
     state: StateFolder
     home: Path
     runtime_folder: Path | None
-    """XDG_RUNTIME_DIR: where sockets belong."""
+    """XDG_RUNTIME_DIR: where sockets belong; used where it is below /run or /tmp."""
     temporal_address: str | None
     """host:port of a Temporal server to use; None: one of our own."""
     temporal_namespace: str

@@ -28,6 +28,8 @@ MAX_ENTRIES = 200_000
 
 class Hidden(NamedTuple):
     paths: set[Path]
+    sockets: list[Path]
+    """Those of the paths that come and go with daemons."""
     complete: bool
     """Whether the home folder was small enough to be searched for sockets to its end."""
 
@@ -41,7 +43,7 @@ def hidden_paths(home: Path, workspace: Path, more: Iterable[Path] = ()) -> Hidd
     real = (path.resolve() for path in paths if os.path.exists(path))
     hidden = {path for path in real if not workspace.is_relative_to(path)}
     sockets, complete = sockets_below(home, {*hidden, workspace})
-    return Hidden({*hidden, *sockets}, complete)
+    return Hidden({*hidden, *sockets}, sockets, complete)
 
 
 def sockets_below(home: Path, left_out: set[Path]) -> tuple[list[Path], bool]:

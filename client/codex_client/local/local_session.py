@@ -42,10 +42,13 @@ class LocalSession:
     """Rows of a session that goes on, from before."""
     message: int
     """Seq of the message that the session began with; 0 where none was given."""
+    keeping: asyncio.Task[None]
+    """Replaces the sandbox whenever it ends; done where that cannot be."""
 
     async def failed(self) -> LocalError:
         """Wait until no turn can go on here, and return why."""
-        causes = [asyncio.create_task(self.runtime.failed()), asyncio.create_task(self._workflow_ended())]
+        reasons = (self.runtime.failed(), self._workflow_ended(), self._sandbox_lost())
+        causes = [asyncio.create_task(reason) for reason in reasons]
         try:
             done, _ = await asyncio.wait(causes, return_when=asyncio.FIRST_COMPLETED)
             # What was journaled last may have ended the turn in good order.
@@ -58,6 +61,11 @@ class LocalSession:
 
     async def _workflow_ended(self) -> LocalError:
         return cut_off(await self.control.ended(), self.control.session)
+
+    async def _sandbox_lost(self) -> LocalError:
+        await asyncio.wait([self.keeping])
+        what = f"the sandbox has ended and cannot be started again: {self.keeping.exception()}"
+        return cut_off(what, self.control.session)
 
 
 @asynccontextmanager
@@ -111,9 +119,9 @@ async def _new(
         await control.start(runtime.task_queue, afresh=False)
     else:
         await runtime.start_worker(journal, on_delta)
-    local = LocalSession(settings, control, _events(stack, journal, session, 0), sandbox, runtime, [], message)
-    _keep_sandbox(stack, local)
-    return local
+    events = _events(stack, journal, session, 0)
+    keeping = _keeping(stack, config, sandbox, control)
+    return LocalSession(settings, control, events, sandbox, runtime, [], message, keeping)
 
 
 @asynccontextmanager
@@ -169,9 +177,8 @@ async def _resumed(
         await control.announce(sandbox.generation, sandbox.socket)
     await runtime.start_worker(journal, on_delta)
     await _take_up(control, runtime)
-    local = LocalSession(settings, control, events, sandbox, runtime, earlier, 0)
-    _keep_sandbox(stack, local)
-    return local
+    keeping = _keeping(stack, config, sandbox, control)
+    return LocalSession(settings, control, events, sandbox, runtime, earlier, 0, keeping)
 
 
 async def _take_up(control: SessionControl, runtime: LocalRuntime) -> None:
@@ -183,11 +190,19 @@ async def _take_up(control: SessionControl, runtime: LocalRuntime) -> None:
     await control.signal_again()
 
 
-def _keep_sandbox(stack: AsyncExitStack, local: LocalSession) -> None:
+def _keeping(
+    stack: AsyncExitStack, config: LocalConfig, sandbox: LocalSandbox, control: SessionControl
+) -> asyncio.Task[None]:
     async def announce(sandbox: LocalSandbox) -> None:
-        await local.control.announce(sandbox.generation, sandbox.socket)
+        await control.announce(sandbox.generation, sandbox.socket)
 
-    stack.push_async_callback(_cancel, asyncio.create_task(local.sandbox.keep(announce)))
+    async def keep() -> None:
+        with translated(config.state.root):
+            await sandbox.keep(announce)
+
+    task = asyncio.create_task(keep())
+    stack.push_async_callback(_cancel, task)
+    return task
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

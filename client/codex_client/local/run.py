@@ -218,6 +218,8 @@ class _Run:
             )
         if compact:
             await session.submit(Compact())
+            # A workflow that has just begun reads the next message's row before it looks at its signals.
+            await session.local.control.until_heard()
         message = session.local.message if prompt is None else int(await session.submit(UserTurn(prompt)))
         from codex_client.local.foreground import ForegroundTurn
 
@@ -259,12 +261,14 @@ class _Run:
         nothing = "left before a session was begun"
         if not self._config.state.journal.exists():
             return nothing
-        with translated(self._config.state.root):
-            async with local_journal(self._config.state) as journal:
-                try:
+        try:
+            with translated(self._config.state.root):
+                async with local_journal(self._config.state) as journal:
                     record = await find_session(journal, self._config.state.locks, self._prefix)
-                except UnknownSession:
-                    return nothing
+        except UnknownSession:
+            return nothing
+        except LocalError as error:
+            return f"left before the turn was shown; whether it was begun is not known: {error}"
         return f"left before the turn was shown; go on with: codex-temporal resume {record.session}"
 
     def _interrupt(self) -> None:

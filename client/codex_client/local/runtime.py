@@ -61,9 +61,10 @@ class LocalRuntime:
             try:
                 self.client = await connect(self.shared.temporal_address, self.shared.temporal_namespace)
             except LocalError as error:
+                if self._worker_lives():
+                    raise self._out_of_reach(self.shared, error) from error
                 # The session may have been begun there already.
-                what = str(error) if self._worker_lives() else _stopped(self.shared)
-                raise WorkerStopped(what, self._session) from error
+                raise WorkerStopped(_stopped(self.shared), self._session) from error
         else:
             assert self._config.temporal_address is not None
             self.client = await connect(self._config.temporal_address, self._config.temporal_namespace)
@@ -75,15 +76,22 @@ class LocalRuntime:
         """
         from temporalio.service import RPCError, RPCStatusCode
 
+        from codex_worker.activity_options import MAX_HEARTBEAT_THROTTLE
+
         worker = find_worker(self._config.state)
         if worker is None:
             return
         forward_temporal_logs()
         try:
             client = await connect(worker.temporal_address, worker.temporal_namespace)
-            await client.get_workflow_handle(workflow_id).terminate("the session goes on in another workflow")
+            workflow = client.get_workflow_handle(workflow_id)
+            pending = (await workflow.describe()).raw_description.pending_activities
+            await workflow.terminate("the session goes on in another workflow")
+            if pending:
+                # They learn with their next heartbeats that it has ended; until then they would ask the model, too.
+                await asyncio.sleep(2 * MAX_HEARTBEAT_THROTTLE.total_seconds())
         except LocalError as error:
-            raise LocalError(f"{error}; the session may go on there: end the worker (process {worker.pid})") from error
+            raise self._out_of_reach(worker, error) from error
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -108,6 +116,11 @@ class LocalRuntime:
                 return cut_off("Temporal's dev server has stopped", self._session)
             if self.shared is not None and not self._worker_lives():
                 return WorkerStopped(_stopped(self.shared), self._session)
+
+    def _out_of_reach(self, worker: WorkerRegistration, error: LocalError) -> LocalError:
+        """Return the error of a session that a worker may go on with once its Temporal answers again."""
+        cure = f"end the worker (process {worker.pid}), then go on with: codex-temporal resume {self._session}"
+        return LocalError(f"{error}; the session may go on there: {cure}")
 
     def _worker_lives(self) -> bool:
         return find_worker(self._config.state) == self.shared

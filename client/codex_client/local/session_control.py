@@ -135,6 +135,10 @@ class SessionControl:
     async def compact(self) -> None:
         await self.handle.signal(names.SIGNAL_COMPACTION)
 
+    async def until_heard(self) -> None:
+        """Return once the workflow has taken every signal sent before; only a session with a worker answers."""
+        await self.handle.query(names.QUERY_EVENTS, 0)
+
     async def shutdown(self) -> None:
         await self.handle.signal(names.SIGNAL_SHUTDOWN)
 

@@ -1,7 +1,8 @@
 """Folders for Unix sockets: short, because the path of a socket has at most 107 bytes, and nobody else's.
 
 A user's processes all have theirs in the same shared folder, which nobody removes: a sandbox that hides it hides what
-comes later too.
+comes later too. There are few places for it, all where a sandbox sees nothing anyway: a process that was told another
+one would have its sockets where sandboxes of the others do not expect them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from codex_client.local.bubblewrap import PRIVATE_FOLDERS, SOCKET_FOLDERS
 from codex_client.local.errors import LocalError
 
 NAME = f"codex-temporal-{os.getuid()}"
 PARENTS = ("/tmp", f"/run/user/{os.getuid()}")  # noqa: S108 - only we may enter what is made there
-LONGEST_SHARED = 107 - len("/12345678/sandbox-100000")
+LONGEST_SHARED = 107 - len("/12345678/100000/sandbox~")
 
 
 class SocketFolder:
@@ -31,13 +34,19 @@ class SocketFolder:
         shared = next(filter(_is_made, short), None)
         if shared is None:
             tried = ", ".join(str(place) for place in self._places)
-            cure = "set XDG_RUNTIME_DIR to a folder of yours with a short path"
+            cure = "set XDG_RUNTIME_DIR to a folder of yours below /run or /tmp with a short path"
             raise LocalError(f"no sockets can be made in any of {tried}; {cure}")
         _sweep(place for place in self._places if _is_ours(place))
         self.path, self._lock = _locked_folder(shared)
 
+    def of_generation(self, generation: int) -> Path:
+        """Make the folder of one generation of a sandbox: its commands can write there, and nowhere else here."""
+        folder = self.path / str(generation)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
     def remove(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         os.close(self._lock)
 
     def to_hide(self, workspace: Path) -> list[Path]:
@@ -51,10 +60,15 @@ class SocketFolder:
 
 def _places(runtime_folder: Path | None) -> list[Path]:
     """Return all shared folders there may be, in the order in which they are taken."""
-    parents = [Path(tempfile.gettempdir()), *map(Path, PARENTS)]
-    if runtime_folder is not None:
-        parents.insert(0, runtime_folder)
-    return list(dict.fromkeys(parent.resolve() / NAME for parent in parents))
+    parents = [Path(parent).resolve() for parent in PARENTS]
+    if runtime_folder is not None and _is_emptied(runtime_folder.resolve()):
+        parents.insert(0, runtime_folder.resolve())
+    return list(dict.fromkeys(parent / NAME for parent in parents))
+
+
+def _is_emptied(folder: Path) -> bool:
+    """Tell whether sandboxes see nothing there, also those that were started before it was used."""
+    return any(folder.is_relative_to(emptied) for emptied in (*PRIVATE_FOLDERS, *SOCKET_FOLDERS))
 
 
 def _is_made(place: Path) -> bool:
@@ -80,8 +94,18 @@ def _sweep(places: Iterable[Path]) -> None:
         for path in place.iterdir():
             lock = _lock(path)
             if lock is not None:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
                 os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove it with all that commands put there, also where they took our rights to it."""
+    for place, names, _ in os.walk(folder):
+        for path in (os.path.join(place, name) for name in names):
+            with suppress(OSError):
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked_folder(place: Path) -> tuple[Path, int]:
@@ -97,10 +121,10 @@ def _locked_folder(place: Path) -> tuple[Path, int]:
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a folder; None where somebody has it, or it is gone, or no folder."""
+    """Lock a folder; None where somebody has it, or it is gone, not ours to open, or no folder."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

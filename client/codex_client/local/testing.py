@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from codex_client.local.bubblewrap import PRIVATE_FOLDERS
 from codex_client.model_server.testing import ScriptedModel
 
 PATIENCE_SECONDS = 60.0
@@ -135,7 +136,7 @@ async def local_machine(folder: Path, replies: Sequence[Mapping[str, Any]]) -> A
     home, workspace = folder / "home", folder / "workspace"
     home.mkdir()
     workspace.mkdir()
-    with tempfile.TemporaryDirectory(prefix="run-") as runtime_folder:
+    with tempfile.TemporaryDirectory(prefix="run-", dir=PRIVATE_FOLDERS[0]) as runtime_folder:
         async with ScriptedModel(replies=replies) as model:
             machine = Machine(home, workspace, Path(runtime_folder), model)
             yield machine

@@ -116,6 +116,13 @@ class ConversationCompacted:
 
 
 @dataclass(frozen=True)
+class CompactionLeftOut:
+    """The limits do not allow it; the turn goes on as it is."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class SandboxSaid:
     """Something about the sandbox that a person should know."""
 
@@ -151,6 +158,7 @@ Happening = (
     | RequestCharged
     | RequestRetried
     | ConversationCompacted
+    | CompactionLeftOut
     | SandboxSaid
     | TurnEnded
     | SessionEnded

@@ -20,6 +20,7 @@ from codex_client.view.happenings import (
     ApprovalAsked,
     CallBegan,
     CallEnded,
+    CompactionLeftOut,
     ConversationCompacted,
     DiffGrew,
     Happening,
@@ -101,7 +102,13 @@ class EventStream:
             case PlanChanged():
                 return [self._plan_changed(happening)]
             case (
-                UserSaid() | AgentSaid() | AgentReasoned() | ConversationCompacted() | RequestRetried() | SandboxSaid()
+                UserSaid()
+                | AgentSaid()
+                | AgentReasoned()
+                | ConversationCompacted()
+                | CompactionLeftOut()
+                | RequestRetried()
+                | SandboxSaid()
             ):
                 return [{"type": "item.completed", "item": {"id": self._id(), **remark(happening)}}]
             case _:

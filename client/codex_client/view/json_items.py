@@ -10,6 +10,7 @@ from codex_api.tools import EXEC_COMMAND, REQUEST_USER_INPUT, WRITE_STDIN
 from codex_client.view.happenings import (
     AgentReasoned,
     AgentSaid,
+    CompactionLeftOut,
     ConversationCompacted,
     RequestRetried,
     SandboxSaid,
@@ -21,7 +22,7 @@ from codex_client.view.shell_words import joined
 JsonObject = dict[str, Any]
 _SHELLS = frozenset({"bash", "sh", "zsh"})
 _PATHS = frozenset({"path", "move_path"})
-Remark = UserSaid | AgentSaid | AgentReasoned | ConversationCompacted | RequestRetried | SandboxSaid
+Remark = UserSaid | AgentSaid | AgentReasoned | ConversationCompacted | CompactionLeftOut | RequestRetried | SandboxSaid
 
 _DECLINED = frozenset({"denied", "expired", "refused"})
 
@@ -72,6 +73,8 @@ def remark(happening: Remark) -> JsonObject:
         case RequestRetried(retry):
             about = {"code": retry.reason, "attempt": retry.attempt, "until": retry.until}
             return {"type": "error", "message": retry.message, **about}
+        case CompactionLeftOut(message):
+            return {"type": "error", "message": message, "code": "CompactionSkipped"}
         case SandboxSaid(reason, message):
             return {"type": "error", "message": message or reason, "code": reason}
 

@@ -16,6 +16,7 @@ from codex_client.view.happenings import (
     ApprovalAnswered,
     ApprovalAsked,
     CallEnded,
+    CompactionLeftOut,
     ConversationCompacted,
     Happening,
     PatchChanged,
@@ -96,6 +97,8 @@ def _notices(happening: Happening) -> list[Line]:
             return [_warning(retry_words(retry))]
         case ConversationCompacted():
             return [Line("the conversation was summarised to make room", Style.QUIET, "↻", Style.QUIET)]
+        case CompactionLeftOut(message):
+            return [_warning(f"the conversation was not summarised: {safe_line(message, MESSAGE_WIDTH)}")]
         case SandboxSaid(reason, message):
             return [_warning(f"sandbox: {safe_line(message or reason, MESSAGE_WIDTH)}")]
         case TurnEnded(end) if not isinstance(end, TurnComplete):

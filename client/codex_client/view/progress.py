@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from codex_api.approvals import DecisionKind
 from codex_api.events import (
     ApprovalDecided,
+    CompactionSkipped,
     ExecApprovalRequest,
     SandboxReset,
     SessionCompleted,
@@ -41,6 +42,7 @@ from codex_client.view.happenings import (
     ApprovalAsked,
     CallBegan,
     CallEnded,
+    CompactionLeftOut,
     ConversationCompacted,
     DiffGrew,
     Happening,
@@ -136,6 +138,8 @@ class Progress:
                 return [answered]
             case TurnDiff():
                 return [DiffGrew(event.unified_diff, event.truncated)]
+            case CompactionSkipped():
+                return [CompactionLeftOut(event.message)]
             case SandboxReset():
                 return [SandboxSaid("SandboxReset", event.message)]
             case SessionCompleted():

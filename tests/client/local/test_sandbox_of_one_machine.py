@@ -21,7 +21,7 @@ from codex_client.local import hidden_paths as hiding
 from codex_client.local import socket_folder
 from codex_client.local.bubblewrap import bubblewrap_arguments
 from codex_client.local.config import LocalConfig
-from codex_client.local.errors import UsageError
+from codex_client.local.errors import LocalError, UsageError
 from codex_client.local.hidden_paths import hidden_paths, sockets_below
 from codex_client.local.protected_paths import protected_paths
 from codex_client.local.providers import secret_files
@@ -52,9 +52,17 @@ class Confined:
         self._count = 0
 
     async def start(self) -> None:
-        await self.sandbox.start(1)
+        generation = self.sandbox.generation + 1
+        await self.sandbox.start(generation)
         await self.sandbox.wait_until_ready()
-        self._client = await SandboxClient.connect(SandboxAddress("session", 1, path=self.sandbox.socket))
+        self._client = await SandboxClient.connect(SandboxAddress("session", generation, path=self.sandbox.socket))
+
+    async def start_again(self) -> None:
+        """Replace it, as after its end."""
+        assert self._client is not None
+        await self._client.close()
+        await self.sandbox.reset()
+        await self.start()
 
     async def sh(self, script: str) -> tuple[int | None, str]:
         """Return exit code and output of a script."""
@@ -83,7 +91,8 @@ def home_of_its_own(machine: Machine) -> Iterator[None]:
 
 
 @pytest.fixture
-async def confined(home_of_its_own: None, machine: Machine, mode: SandboxMode) -> AsyncIterator[Confined]:
+def secrets(home_of_its_own: None, machine: Machine) -> None:
+    """Put secrets into the home."""
     for name in (".ssh", ".aws", ".git"):
         (machine.home / name).mkdir()
         (machine.home / name / "secret").write_text("a secret\n")
@@ -92,6 +101,10 @@ async def confined(home_of_its_own: None, machine: Machine, mode: SandboxMode) -
     providers = {"default": {"base_url": machine.model.base_url, "api_key_file": str(machine.home / "key")}}
     (machine.home / "providers.yaml").write_text(json.dumps({"providers": providers}))
     machine.environment["CODEX_PROVIDERS_FILE"] = str(machine.home / "providers.yaml")
+
+
+@pytest.fixture
+async def confined(secrets: None, machine: Machine, mode: SandboxMode) -> AsyncIterator[Confined]:
     (machine.workspace / ".git").mkdir()
     (machine.workspace / ".git" / "config").write_text("[core]\n")
     confined = Confined(machine, mode)
@@ -231,8 +244,7 @@ async def test_no_other_session_can_be_spoken_to_whatever_the_workspace_is(
     parent, temporary = (machine.runtime_folder / name for name in ("run/user/1", "run/tmp"))
     for folder in (parent, temporary):
         folder.mkdir(parents=True)
-    monkeypatch.setattr(socket_folder, "PARENTS", ())
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(socket_folder, "PARENTS", (str(temporary),))
     async with AsyncExitStack() as stack:
 
         async def started(confined: Confined) -> Confined:
@@ -264,6 +276,97 @@ async def test_secrets_are_hidden(confined: Confined) -> None:
     assert (await confined.sh("ls -A $HOME/.local/state/codex-temporal"))[1] == ""
     # Not everything: what is no secret can be read.
     assert (await confined.sh("cat $HOME/.git/secret"))[0] == 0
+
+
+@pytest.fixture
+async def at_home(secrets: None, machine: Machine) -> AsyncIterator[Confined]:
+    """The home folder with its secrets as the workspace."""
+    (machine.home / ".config" / "gh").mkdir(parents=True)
+    (machine.home / ".config" / "gh" / "secret").write_text("a secret\n")
+    (machine.home / "files" / "kube").mkdir(parents=True)
+    (machine.home / "files" / "kube" / "secret").write_text("a secret\n")
+    (machine.home / ".kube").symlink_to("files/kube")
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE, machine.home)
+    await confined.start()
+    yield confined
+    await confined.stop()
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "ln -s .ssh/secret .agents",
+        "ln -s .ssh .agents",
+        "ln -s .config .agents",
+        "mkdir between && ln -s ../.ssh between/link && ln -s between/link/secret .agents",
+        "echo 'gitdir: .ssh/secret' > .agents",
+        "for folder in $SOCKETS $SOCKETS/..; do rm -f $folder/empty; ln -s ~/.ssh/secret $folder/empty; done",
+        "mv $SOCKETS/sandbox x; chmod 0 $SOCKETS",
+        "mv .config .elsewhere",
+        "mv .config/gh .elsewhere",
+        "mv .local/state .elsewhere",
+        "rm .kube",
+        "mv files other",
+    ],
+)
+async def test_what_commands_leave_behind_uncovers_nothing(at_home: Confined, machine: Machine, attempt: str) -> None:
+    await at_home.sh(f"SOCKETS={Path(at_home.sandbox.socket).parent}; {attempt}")
+    await at_home.start_again()
+    secrets = "-name secret -o -name journal.db -o -name providers.yaml -o -name .netrc -o -name logs -o -name key"
+    code, said = await at_home.sh(f"find -L ~ $SOCKETS \\( {secrets} \\) -not -path '*/.git/*' | xargs cat")
+    assert (code, said) == (0, ""), attempt
+
+
+async def test_a_repository_that_commands_choose_uncovers_nothing(at_home: Confined, machine: Machine) -> None:
+    (machine.home / ".git").rename(machine.home / "repository")
+    for target in (".ssh/secret", ".ssh", ".netrc"):
+        assert (await at_home.sh(f"rm -f .git; echo 'gitdir: {target}' > .git"))[0] == 0
+        await at_home.start_again()
+        assert (await at_home.sh("cat .git; cat .ssh/secret .netrc"))[1].count("a secret") == 0
+        (machine.home / ".git").unlink()
+        await at_home.start_again()
+
+
+async def test_the_way_to_a_protected_repository_cannot_be_renamed(machine: Machine, home_of_its_own: None) -> None:
+    (machine.workspace / "deep" / "bare").mkdir(parents=True)
+    (machine.workspace / ".git").write_text("gitdir: deep/bare\n")
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE)
+    await confined.start()
+    assert (await confined.sh("mv deep other"))[0] != 0
+    assert (await confined.sh("echo new > deep/file"))[0] == 0
+    await confined.stop()
+
+
+def bubblewrap_that_first_runs(script: str, machine: Machine, folder: Path) -> Path:
+    """Put a bubblewrap in PATH before which something happens; return the file that counts its starts."""
+    real, count = find_bubblewrap(os.environ["PATH"]), folder / "starts"
+    (folder / "bwrap").write_text(f'#!/bin/sh\necho >> {count}\n{script}\nexec {real} "$@"\n')
+    (folder / "bwrap").chmod(0o755)
+    machine.environment["PATH"] = f"{folder}:/usr/bin:/bin"
+    return count
+
+
+@pytest.mark.parametrize("at_home", [False, True])
+async def test_a_socket_that_vanishes_meanwhile_neither_keeps_it_from_starting_nor_leaves_a_file(
+    daemons: list[Path], machine: Machine, tmp_path: Path, at_home: bool
+) -> None:
+    starts = bubblewrap_that_first_runs(f"rm -f {machine.home / 'engine.sock'}", machine, tmp_path)
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE, machine.home if at_home else None)
+    await confined.start()
+    assert not (machine.home / "engine.sock").exists()
+    assert len(starts.read_text()) == (1 if at_home else 2)
+    await confined.stop()
+
+
+async def test_what_vanishes_again_and_again_is_not_taken_for_the_kernel(machine: Machine, tmp_path: Path) -> None:
+    said = "bwrap: Can't find source path /namespace: No such file or directory"
+    starts = bubblewrap_that_first_runs(f'echo "{said}" >&2; exit 1', machine, tmp_path)
+    confined = Confined(machine, SandboxMode.WORKSPACE_WRITE)
+    with pytest.raises(LocalError, match=said) as raised:
+        await confined.start()
+    assert "kernel" not in str(raised.value)
+    assert 1 < len(starts.read_text()) < 10
+    await confined.stop()
 
 
 async def test_the_environment_holds_no_secret(confined: Confined) -> None:
@@ -343,6 +446,12 @@ def arguments(workspace: Path, home: Path, state: Path, *tools: Path) -> list[st
         empty_file=Path("/tmp/sockets/empty"),
         tools=tools,
     )
+
+
+def test_of_the_name_service_only_files_are_shown(tmp_path: Path) -> None:
+    argv = arguments(tmp_path, tmp_path, tmp_path / "state")
+    assert "/run/systemd/resolve/resolv.conf" in argv
+    assert "/run/systemd/resolve" not in argv
 
 
 def test_who_works_among_secrets_meant_it(tmp_path: Path) -> None:

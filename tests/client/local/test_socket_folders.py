@@ -19,23 +19,43 @@ from codex_client.local.socket_folder import NAME, SocketFolder
 MAKE_ONE_AND_DIE = """
 import os, pathlib, sys
 from codex_client.local.socket_folder import SocketFolder
-(SocketFolder(pathlib.Path(sys.argv[1])).path / "sandbox-1").touch()
+(SocketFolder(pathlib.Path(sys.argv[1])).path / "sandbox").touch()
 os.kill(os.getpid(), 9)
 """
+# What a command of a sandbox can do, as another user than root, whom no rights keep out.
+TAKE_THE_RIGHTS_AWAY = """
+import os, pathlib, sys
+from codex_client.local.socket_folder import SocketFolder
+if os.getuid() == 0:
+    os.setuid(65534)
+made = SocketFolder(pathlib.Path(sys.argv[1]))
+folder = made.of_generation(1)
+(folder / "in" / "it").mkdir(parents=True)
+for path in (folder / "in", folder):
+    path.chmod(0)
+if sys.argv[2] == "killed":
+    made.path.chmod(int(sys.argv[3], 8))
+    os.kill(os.getpid(), 9)
+made.remove()
+"""
+
+
+def take_the_rights_away(*arguments: str) -> int:
+    """Return the exit code of the process whose folder it is."""
+    return subprocess.run([sys.executable, "-c", TAKE_THE_RIGHTS_AWAY, *arguments], check=False).returncode
 
 
 @pytest.fixture
 def runtime_folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="run-") as folder:
+    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as folder:
         yield Path(folder).resolve()
 
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of temporary files, and no other place."""
-    with tempfile.TemporaryDirectory(prefix="tmp-") as folder:
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        monkeypatch.setattr(socket_folder, "PARENTS", ())
+    """Stands for /tmp, and there is no other place."""
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir="/tmp") as folder:
+        monkeypatch.setattr(socket_folder, "PARENTS", (folder,))
         yield Path(folder).resolve()
 
 
@@ -96,7 +116,30 @@ def test_a_place_of_another_user_is_not_used(runtime_folder: Path, monkeypatch: 
         SocketFolder(runtime_folder)
 
 
+def test_a_place_that_sandboxes_may_see_is_not_used(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=Path.home()) as visible:
+        (temporary / "link").symlink_to(visible)
+        monkeypatch.setattr(tempfile, "tempdir", visible)
+        for asked_for in (Path(visible), temporary / "link", None):
+            made = SocketFolder(asked_for)
+            assert made.path.parent == temporary / NAME
+            made.remove()
+        assert list(Path(visible).iterdir()) == []
+
+
+def test_nothing_that_commands_do_to_their_folder_keeps_it_or_blocks_the_next(runtime_folder: Path) -> None:
+    runtime_folder.chmod(0o777)
+    assert take_the_rights_away(str(runtime_folder), "ended") == 0
+    (place,) = runtime_folder.iterdir()
+    assert list(place.iterdir()) == []
+    assert take_the_rights_away(str(runtime_folder), "killed", "700") == -9
+    assert take_the_rights_away(str(runtime_folder), "ended") == 0
+    assert list(place.iterdir()) == []
+    assert take_the_rights_away(str(runtime_folder), "killed", "0") == -9
+    assert take_the_rights_away(str(runtime_folder), "ended") == 0
+
+
 def test_where_no_place_can_be_used_the_cure_is_told(temporary: Path) -> None:
     (temporary / NAME).write_text("a file in the way")
-    with pytest.raises(LocalError, match="set XDG_RUNTIME_DIR to a folder of yours with a short path"):
+    with pytest.raises(LocalError, match="set XDG_RUNTIME_DIR to a folder of yours below /run or /tmp"):
         SocketFolder(temporary / "nowhere")

@@ -208,3 +208,14 @@ async def test_the_original_client_program_runs_one_turn(machine: Machine) -> No
     )
     done = await machine.finish(client)
     assert (done.exit_code, done.stdout) == (0, "Hello.\n"), done.stderr
+
+
+async def test_a_compaction_that_a_resume_asks_for_comes_before_its_message(machine: Machine) -> None:
+    # Summaries, too.
+    machine.model.script(replies=[{"text": "Done."}] * 3)
+    await machine.command("run", "Begin.")
+    for _ in range(3):
+        done = await machine.command("resume", "--last", "--compact", "Go on.")
+        assert (done.exit_code, done.stdout) == (0, "Done.\n"), done.stderr
+    compactions = [row["turn"] for row in await machine.rows() if row["kind"] == "compaction"]
+    assert compactions == [2, 3, 4]

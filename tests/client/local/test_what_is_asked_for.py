@@ -126,6 +126,14 @@ def test_the_folder_is_absolute_and_its_links_resolved(tmp_path: Path) -> None:
     assert working_directory(tmp_path / "link", SandboxMode.READ_ONLY) == (tmp_path / "real").resolve()
 
 
+@pytest.mark.parametrize("folder", ["/dev", "/dev/shm", "/proc", "/proc/sys", "/sys", "/sys/kernel"])
+def test_no_sandbox_is_made_in_what_the_kernel_shows(folder: str) -> None:
+    for mode in (SandboxMode.WORKSPACE_WRITE, SandboxMode.READ_ONLY):
+        with pytest.raises(UsageError, match=f"cannot work in {folder}: no sandbox can be made in /dev, /proc, /sys"):
+            working_directory(Path(folder), mode)
+    assert working_directory(Path(folder), SandboxMode.NONE) == Path(folder)
+
+
 class Piped(io.StringIO):
     def fileno(self) -> int:
         raise OSError("not a file")

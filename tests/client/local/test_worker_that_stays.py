@@ -192,7 +192,7 @@ async def test_control_c_before_the_turn_is_shown_interrupts_what_the_worker_has
 async def test_who_leaves_before_the_turn_is_shown_is_told_how_to_go_on(
     machine: Machine, worker: asyncio.subprocess.Process
 ) -> None:
-    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 3}])
+    machine.model.script(replies=[{"text": "Hello.", "delay_seconds": 10}])
     run = await machine.start("run", "Wait.")
     await machine.until(lambda: bool(machine.model.requests))
     run.send_signal(signal.SIGTERM)

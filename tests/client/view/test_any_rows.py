@@ -16,6 +16,7 @@ from codex_api import conditions
 from codex_api.approvals import DecisionKind
 from codex_api.events import (
     ApprovalDecided,
+    CompactionSkipped,
     ExecApprovalRequest,
     SandboxReset,
     SessionCompleted,
@@ -111,6 +112,7 @@ EVENT = st.one_of(
     st.builds(TurnFailed, reason=st.sampled_from(REASONS), message=TEXT),
     st.builds(TurnDiff, unified_diff=TEXT.map(lambda text: f"--- a/x\n+++ b/{text}\n@@ -1 +1 @@\n+{text}")),
     st.builds(SandboxReset, message=TEXT),
+    st.builds(CompactionSkipped, reason=st.just("requested"), message=TEXT),
     st.builds(SessionCompleted, reason=TEXT),
     st.builds(
         ExecApprovalRequest,

@@ -19,6 +19,7 @@ from codex_api import conditions
 from codex_api.approvals import DecisionKind
 from codex_api.events import (
     ApprovalDecided,
+    CompactionSkipped,
     ExecApprovalRequest,
     TurnAborted,
     TurnComplete,
@@ -122,6 +123,7 @@ def whole_session(rows: SessionRows) -> None:
     rows.patched(patch, FileChange(path="b", kind="add"))
     rows.event(TurnDiff(unified_diff="--- /dev/null\n+++ b/b\n@@ -0,0 +1 @@\n+new\n"))
     rows.ended(rows.call("no_such", classification=Classification.UNKNOWN_TOOL), "unsupported call", None)
+    rows.event(CompactionSkipped(reason="requested", message="too little is left"))
     rows.add(RowKind.COMPACTION, CompactionPayload(reason="limit", items=[]))
     rows.ended(rows.plan(("Look", "completed"), ("Fix", "completed")), exit_code=None)
     rows.said("Done.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from codex_api import conditions
 from codex_api.approvals import DecisionKind
-from codex_api.events import ApprovalDecided, TurnComplete, TurnDiff, TurnFailed, TurnStarted
+from codex_api.events import ApprovalDecided, CompactionSkipped, TurnComplete, TurnDiff, TurnFailed, TurnStarted
 from codex_client.view.outcome import outcome_of
 from codex_client.view.plain import PlainPresenter
 from codex_client.view.presenter import Outcome, RunInfo
@@ -61,6 +61,12 @@ def test_what_the_model_thought_is_told(rows: SessionRows, info: RunInfo) -> Non
     rows.reasoned("First the tests.\nThen the rest.")
     _, err = shown(rows, info)
     assert "  First the tests.\n  Then the rest.\n" in err
+
+
+def test_a_compaction_that_the_limits_do_not_allow_is_told_with_what_it_needs(rows: SessionRows, info: RunInfo) -> None:
+    rows.event(CompactionSkipped(reason="requested", message="used 9 of its 10 tokens"))
+    _, err = shown(rows, info)
+    assert "the conversation was not summarised: used 9 of its 10 tokens" in err
 
 
 def test_the_head_spells_the_policy_as_its_option(rows: SessionRows, info: RunInfo) -> None:

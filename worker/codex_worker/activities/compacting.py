@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 import uuid
 
+import structlog
+from temporalio.exceptions import ApplicationError
+
 from codex_api import conditions, names
+from codex_api.events import CompactionSkipped
 from codex_api.rows import POSITION_COMPACTION, CompactionPayload, RowKind, UsagePayload
 from codex_api.workflow_payloads import ModelCallInput
 from codex_journal.journal import Journal
 from codex_journal.rows import NewRow, SessionRecord
 from codex_worker.activities.attempts import ModelAttempts, budget_error
-from codex_worker.budget import budget_end, priced
-from codex_worker.compaction import Item, compacted_items, shortened
+from codex_worker.budget import BudgetEnd, budget_end, end_of_cut_answer, priced, was_cut_by_budget
+from codex_worker.compaction import REASON_REQUESTED, Item, compacted_items, shortened
 from codex_worker.reply import message_text
 from codex_worker.request import Target, compaction_request, compaction_size
 from codex_worker.responses.posture import Retry
 from codex_worker.responses.reply import ModelReply
 from codex_worker.transcript import Transcript, Transcripts
+
+log = structlog.get_logger("codex_worker.model")
 
 MAX_ATTEMPTS = 16
 """Each drops an eighth of what does not fit even the request for its summary, or halves what cannot be dropped."""
@@ -41,11 +47,10 @@ class Compactor:
         reply = await self._summarize(record, step, transcript, target)
         summary = "\n\n".join(text for item in reply.items if (text := message_text(item)))
         usage = priced(reply.usage, target.prices)
-        if not summary.strip():
-            problem = Retry(
-                conditions.REASON_MODEL_RESPONSE_INVALID, "the model wrote no summary", counts_as_failure=True
-            )
-            raise await self._attempts.failure(problem, step, record.settings, transcript, usage)
+        if not reply.completed and was_cut_by_budget(usage):
+            raise await self._cut_by_budget(record, step, target, usage)
+        if not reply.completed or not summary.strip():
+            raise await self._attempts.failure(_no_summary(reply), step, record.settings, transcript, usage)
         items = compacted_items(messages, summary, target.context_window)
         payload = CompactionPayload(reason=reason, items=items)
         rows = [
@@ -59,6 +64,24 @@ class Compactor:
             self._attempts.observe(usage, "compacted")
         else:
             await self._attempts.charge(step, usage, f"lost/{uuid.uuid4()}")
+
+    async def skip(self, step: ModelCallInput, reason: str, end: BudgetEnd) -> None:
+        """Tell of a compaction that is left out: of each that was requested, and once in a turn of a full window."""
+        skipped = CompactionSkipped(turn=step.turn, reason=reason, message=end.message)
+        label = names.step_label(step.turn, step.step) if reason == REASON_REQUESTED else f"t{step.turn}"
+        row = NewRow(RowKind.EVENT, skipped.model_dump(mode="json"), step.turn, step.step)
+        appended = await self._journal.append(step.session, f"{label}/compaction-skipped", [row])
+        self._transcripts.add(appended)
+        if appended.inserted:
+            log.warning("no compaction within the budget", session=step.session, problem=end.message)
+
+    async def _cut_by_budget(
+        self, record: SessionRecord, step: ModelCallInput, target: Target, usage: UsagePayload
+    ) -> ApplicationError:
+        """Charge a summary that was cut at what the limits left; return the error by which that ends the turn."""
+        await self._attempts.charge(step, usage, f"cut/{uuid.uuid4()}")
+        transcript = await self._transcripts.load(record.session)
+        return budget_error(end_of_cut_answer(record.settings, transcript.spent, target.prices))
 
     async def _summarize(
         self, record: SessionRecord, step: ModelCallInput, transcript: Transcript, target: Target
@@ -83,3 +106,11 @@ class Compactor:
                     ) from error
                 items = shorter
         raise AssertionError("the last attempt returns or raises")
+
+
+def _no_summary(reply: ModelReply) -> Retry:
+    """Return what is wrong with a reply that is no summary."""
+    if reply.completed:
+        return Retry(conditions.REASON_MODEL_RESPONSE_INVALID, "the model wrote no summary", counts_as_failure=True)
+    message = "the provider cut the summary short (its length limit, or a content filter)"
+    return Retry(conditions.REASON_MODEL_RESPONSE_INCOMPLETE, message, counts_as_failure=True)

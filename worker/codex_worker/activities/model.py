@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -28,7 +27,7 @@ from codex_worker.activities.session import journal_errors, wall_clock
 from codex_worker.activities.surroundings import project_documents
 from codex_worker.activities.tools import require_going_on, sandbox_errors
 from codex_worker.budget import RequestSize, budget_end, end_of_cut_answer, priced, was_cut_by_budget
-from codex_worker.compaction import REASON_LIMIT, REASON_OVERFLOW, REASON_REQUESTED, is_full
+from codex_worker.compaction import REASON_LIMIT, REASON_OVERFLOW, REASON_REQUESTED, USABLE_ANSWER_TOKENS, is_full
 from codex_worker.context import Documents, context_changes, context_rows
 from codex_worker.deltas import OnDelta
 from codex_worker.execution import Executor, run_calls
@@ -38,7 +37,7 @@ from codex_worker.items import user_message_item
 from codex_worker.metrics import WorkerMetrics
 from codex_worker.providers import Providers
 from codex_worker.reply import final_message, output_of, reply_claim, reply_rows, reply_summary
-from codex_worker.request import Target, compaction_size, model_request, request_size, target_of
+from codex_worker.request import Target, compaction_and_step_size, model_request, request_size, target_of
 from codex_worker.responses.client import ResponsesModel
 from codex_worker.responses.posture import Park
 from codex_worker.responses.reply import ModelReply
@@ -46,8 +45,6 @@ from codex_worker.sandboxes import Sandboxes
 from codex_worker.tools.call_context import CallContext
 from codex_worker.tools.prepare import is_costly_to_judge
 from codex_worker.transcript import Transcript, Transcripts
-
-log = structlog.get_logger("codex_worker.model")
 
 
 @dataclass(frozen=True)
@@ -147,11 +144,11 @@ class ModelActivities:
             # The transcript is shared: an older attempt may have journaled this step's reply a moment ago.
             if transcript.last_step.get(request.turn, 0) >= request.step:
                 return await self._standing(request)
-            content = self._content(record, request, transcript, documents)
+            content = self._content(record, request, transcript, documents, transcript.told)
             size = request_size(transcript, target, content.items())
             if end := budget_end(record.settings, transcript.spent, target.model, target.prices, size):
                 raise budget_error(end)
-            reason = _compaction_due(record, request, transcript, target, size)
+            reason = await self._compaction_due(record, request, transcript, target, documents, size)
             if reason is None:
                 reply = await self._attempt(record, request, transcript, target, content, size)
                 if reply is not None:
@@ -160,11 +157,48 @@ class ModelActivities:
             await self._compactor.compact(record, request, transcript, target, reason)
             transcript = await self._transcripts.load(record.session)
 
+    async def _compaction_due(
+        self,
+        record: SessionRecord,
+        request: ModelCallInput,
+        transcript: Transcript,
+        target: Target,
+        documents: Documents | None,
+        size: RequestSize,
+    ) -> str | None:
+        """Return why to compact before the step's request, or None; an event tells where the limits forbid it."""
+        if transcript.compactions(request.turn, request.step) or not transcript.can_be_compacted():
+            return None
+        if not request.compact and not is_full(size.tokens, target.context_window):
+            return None
+        reason = REASON_REQUESTED if request.compact else REASON_LIMIT
+        added = self._content(record, request, transcript, documents, told={}).items()
+        end = budget_end(
+            record.settings,
+            transcript.spent,
+            target.model,
+            target.prices,
+            compaction_and_step_size(transcript, target, added),
+            answer_tokens=2 * USABLE_ANSWER_TOKENS,
+            what="a summary with the call after it",
+        )
+        if end is None:
+            return reason
+        # The step itself is cheaper, and may fit as it is.
+        await self._compactor.skip(request, reason, end)
+        return None
+
     def _content(
-        self, record: SessionRecord, request: ModelCallInput, transcript: Transcript, documents: Documents | None
+        self,
+        record: SessionRecord,
+        request: ModelCallInput,
+        transcript: Transcript,
+        documents: Documents | None,
+        told: Mapping[str, str],
     ) -> StepContent:
+        """Return what the step adds; ``told`` is what the conversation tells already, part → state."""
         now = wall_clock(record.settings)
-        context = context_changes(record.settings, now, documents, transcript.told, transcript.context)
+        context = context_changes(record.settings, now, documents, told, transcript.context)
         return StepContent(context, transcript.messages_for(request.turn))
 
     async def _attempt(
@@ -259,22 +293,6 @@ def _require_json(message: str) -> None:
     except (ValueError, RecursionError) as error:
         reason = conditions.REASON_OUTPUT_INVALID
         raise turn_failed(reason, f"the final message is not the JSON that was asked for: {message[:200]!r}") from error
-
-
-def _compaction_due(
-    record: SessionRecord, request: ModelCallInput, transcript: Transcript, target: Target, size: RequestSize
-) -> str | None:
-    """Return why the conversation is to be compacted before the step's request, or None."""
-    if transcript.compactions(request.turn, request.step) or not transcript.can_be_compacted():
-        return None
-    if not request.compact and not is_full(size.tokens, target.context_window):
-        return None
-    summary = compaction_size(transcript, target, transcript.items())
-    if end := budget_end(record.settings, transcript.spent, target.model, target.prices, summary):
-        # The step itself is cheaper, and may fit as it is.
-        log.warning("no compaction within the budget", session=record.session, problem=end.message)
-        return None
-    return REASON_REQUESTED if request.compact else REASON_LIMIT
 
 
 def _rows_of(
