@@ -276,18 +276,21 @@ async def test_a_full_conversation_beyond_the_budget_is_told_once_in_a_turn(
     assert [event["reason"] for event in await driver.events("CompactionSkipped")] == ["limit"]
 
 
-@pytest.mark.parametrize("why", ["max_output_tokens", "content_filter"])
+@pytest.mark.parametrize(
+    ("why", "retries"), [("max_output_tokens", []), ("content_filter", ["ModelResponseIncomplete"])]
+)
 async def test_a_summary_that_the_provider_cut_short_replaces_nothing(
-    why: str, driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
+    why: str, retries: list[str], driver: SessionDriver, model: ScriptedModel, open_session: OpenSession
 ) -> None:
     cut = {"fail": {"incomplete": why, "times": 1}}
     script(model, shell("ls") | FULL, {"text": "Done."}, compaction=SUMMARY | cut)
     await open_session("Go.")
     assert (await driver.wait_for_end())["last_agent_message"] == "Done."
-    (retry,) = await driver.rows(RowKind.MODEL_RETRY)
-    assert retry.payload["reason"] == "ModelResponseIncomplete"
+    assert [row.payload["reason"] for row in await driver.rows(RowKind.MODEL_RETRY)] == retries
     assert len(await driver.rows(RowKind.COMPACTION)) == 1
     assert len(await driver.rows(RowKind.USAGE)) == 4, "the summary that was cut short is charged"
+    first, second = (len(request.body["input"]) for request in model.requests[1:3])
+    assert (second < first) == (why == "max_output_tokens"), "what left no room for its summary is sent shorter"
 
 
 async def test_a_summary_that_the_budget_cut_short_ends_the_turn_and_replaces_nothing(

@@ -25,6 +25,7 @@ POLICIES = {
 }
 # No place for a sandbox: mounted anew in each, or controls of the whole machine.
 NO_WORKSPACE = (*KERNEL_FOLDERS, "/sys")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of users lie there
 EFFORTS = {effort.value.lower(): effort for effort in ReasoningEffort}
 
 
@@ -36,7 +37,8 @@ def working_directory(given: Path, sandbox: SandboxMode) -> Path:
         raise UsageError(f"cannot work in {given}: {error.strerror}") from error
     if not directory.is_dir():
         raise UsageError(f"cannot work in {directory}: it is no folder")
-    if sandbox is not SandboxMode.NONE and any(directory.is_relative_to(folder) for folder in NO_WORKSPACE):
+    within = any(directory.is_relative_to(folder) for folder in NO_WORKSPACE) and SHARED_MEMORY not in directory.parents
+    if sandbox is not SandboxMode.NONE and within:
         raise UsageError(f"cannot work in {directory}: no sandbox can be made in {', '.join(NO_WORKSPACE)}")
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"cannot work in {directory}: it is not readable for you")

@@ -29,7 +29,9 @@ CURE = "install it (apt install bubblewrap), or run without a sandbox: --sandbox
 _VANISHED = re.compile(r"bwrap: Can't (find source path|get type of source|create file at|mkdir) ")
 _REFUSED_BY_KERNEL = re.compile(
     r"bwrap: (No permissions to create|Creating new namespace|setting up [ug]id map|error writing to setgroups"
-    r"|loopback:|unshare|pivot_root|Failed to make / slave|Failed to mount tmpfs|Can't mount proc )"
+    r"|loopback:|unshare|pivot_root|Failed to make / slave|Failed to mount tmpfs|Can't mount proc "
+    r"|.*(Operation not permitted|Permission denied)$)",
+    re.MULTILINE,
 )
 # The module's folder comes last: with it come other packages, which must not hide the standard library.
 _RUN_SUPERVISOR = "import sys; sys.path.append(sys.argv.pop(1)); import codex_sandbox.__main__ as s; sys.exit(s.main())"
@@ -164,7 +166,7 @@ class LocalSandbox:
         self._sockets = hidden.sockets
         # Commands may have removed the link by which a secret was found.
         known = {*self._to_cover, *hidden.paths}
-        self._to_cover = {path for path in known if path.exists() and path.resolve() == path}
+        self._to_cover = {path for path in known if os.path.exists(path) and path.resolve() == path}
         python = Path(sys.executable)
         return bubblewrap_arguments(
             program,
@@ -185,9 +187,10 @@ class LocalSandbox:
     async def _start_again(self) -> None:
         """Search once more where what was to be hidden has gone meanwhile; raises LocalError for everything else."""
         said = tail(self._log, self._offset)
-        if self._confined and _REFUSED_BY_KERNEL.match(said):
+        vanished = self._confined and _VANISHED.match(said)
+        if self._confined and not vanished and _REFUSED_BY_KERNEL.match(said):
             raise UsageError(f"the kernel refuses the sandbox ({said}); allow user namespaces, or use --sandbox none")
-        if not self._confined or not _VANISHED.match(said) or self._starts == MAX_STARTS:
+        if not vanished or self._starts == MAX_STARTS:
             raise LocalError(f"the sandbox ended at once: {said} (log: {self._log})")
         self._remove_what_bubblewrap_made()
         await self._start()

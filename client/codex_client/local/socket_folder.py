@@ -20,7 +20,7 @@ from codex_client.local.bubblewrap import PRIVATE_FOLDERS, SOCKET_FOLDERS
 from codex_client.local.errors import LocalError
 
 NAME = f"codex-temporal-{os.getuid()}"
-PARENTS = ("/tmp", f"/run/user/{os.getuid()}")  # noqa: S108 - only we may enter what is made there
+PARENTS = ("/tmp", f"/run/user/{os.getuid()}", "/var/tmp")  # noqa: S108 - only we may enter what is made there
 LONGEST_SHARED = 107 - len("/12345678/100000/sandbox~")
 
 
@@ -55,7 +55,7 @@ class SocketFolder:
             if place.is_relative_to(workspace):
                 # Nothing can be mounted over a folder that somebody makes later.
                 _is_made(place)
-        return [place for place in self._places if place.is_dir() and not place.is_symlink()]
+        return [place for place in self._places if os.path.isdir(place) and not os.path.islink(place)]
 
 
 def _places(runtime_folder: Path | None) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -132,6 +133,11 @@ def test_no_sandbox_is_made_in_what_the_kernel_shows(folder: str) -> None:
         with pytest.raises(UsageError, match=f"cannot work in {folder}: no sandbox can be made in /dev, /proc, /sys"):
             working_directory(Path(folder), mode)
     assert working_directory(Path(folder), SandboxMode.NONE) == Path(folder)
+
+
+def test_a_folder_in_shared_memory_can_be_worked_in() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert working_directory(Path(folder), SandboxMode.WORKSPACE_WRITE) == Path(folder)
 
 
 class Piped(io.StringIO):

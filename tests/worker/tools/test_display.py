@@ -34,7 +34,7 @@ def unescape(shown: str) -> str:
         ("\u05d0/\u05d1", "⟨U+05D0⟩/⟨U+05D1⟩"),
         ("a⏎b⇥c⟨U+202E⟩", "a⟨U+23CE⟩b⟨U+21E5⟩c⟨U+27E8⟩U+202E⟩"),
         ("ls\u037e \u212a\u1fef", "ls⟨U+037E⟩ ⟨U+212A⟩⟨U+1FEF⟩"),
-        ("Grüße 你好 🙂", "Grüße 你好 🙂"),
+        ("Grüße 你好 🙂 বিষ\u09df", "Grüße 你好 🙂 বিষ\u09df"),
         *((text, text) for text in (r"grep 'a\.b' x", r"printf 'a\nb\u202e'", r"C:\\x\ ")),
         ("a \\\n b", "a \\⏎ b"),
     ],

@@ -96,7 +96,7 @@ class Compactor:
             began = time.monotonic()
             try:
                 sent = compaction_request(record, target, transcript, items, size)
-                return await self._attempts.stream(step, sent, target, shown=False)
+                reply = await self._attempts.stream(step, sent, target, shown=False)
             except Exception as error:
                 usage = UsagePayload(model=target.model, duration_seconds=time.monotonic() - began)
                 shorter = shortened(items) if attempt < MAX_ATTEMPTS else []
@@ -105,7 +105,18 @@ class Compactor:
                         error, step, record.settings, transcript, target, usage
                     ) from error
                 items = shorter
+                continue
+            shorter = shortened(items) if attempt < MAX_ATTEMPTS and _left_no_room(reply) else []
+            if not shorter:
+                return reply
+            await self._attempts.charge(step, priced(reply.usage, target.prices), f"cut/{uuid.uuid4()}")
+            items = shorter
         raise AssertionError("the last attempt returns or raises")
+
+
+def _left_no_room(reply: ModelReply) -> bool:
+    """Tell whether a summary was cut because what it is about takes up the provider's window."""
+    return reply.incomplete_reason == "max_output_tokens" and not was_cut_by_budget(reply.usage)
 
 
 def _no_summary(reply: ModelReply) -> Retry:

@@ -31,15 +31,13 @@ _BLANK_RANGES = (
 
 
 def is_deceptive(character: str) -> bool:
-    """Tell whether a character is invisible, moves the cursor, reorders the text around it, or is drawn as another."""
+    """Tell whether a character is invisible, moves the cursor, or reorders the text around it."""
     if character.isascii():
         return not character.isprintable()
     # Not printable covers controls, formats, surrogates, private use and every separator but the space.
     return (
         not character.isprintable()
         or unicodedata.bidirectional(character) in _REORDERING
-        # Such as U+037E, which Unicode itself takes for a semicolon.
-        or not unicodedata.is_normalized("NFC", character)
         or any(first <= ord(character) <= last for first, last in _BLANK_RANGES)
     )
 
@@ -79,6 +77,12 @@ _MARKS = _Marks()
 def _shown(character: str) -> str:
     if character in _SIGNS:
         return _SIGNS[character]
-    if is_deceptive(character) or character in (NEWLINE_SIGN, TAB_SIGN, _OPENING):
+    if is_deceptive(character) or _is_drawn_as_another(character) or character in (NEWLINE_SIGN, TAB_SIGN, _OPENING):
         return f"{_OPENING}U+{ord(character):04X}⟩"
     return character
+
+
+def _is_drawn_as_another(character: str) -> bool:
+    """Tell whether Unicode itself takes it for another single character, such as U+037E for a semicolon."""
+    same = unicodedata.normalize("NFC", character)
+    return len(same) == 1 and same != character
